@@ -1,0 +1,40 @@
+//! The call for build scripts.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use crate::{BuildError, Built, GuestBuild, build};
+
+/// Builds the packages inside the outer target directory and tells cargo when to
+/// ask again. `workspace_root` may be relative to the package being built.
+///
+/// # Errors
+/// As [`build`], and if this is no build script.
+pub fn build_for_build_script(
+    workspace_root: &Path,
+    packages: &[&str],
+) -> Result<Vec<Built>, BuildError> {
+    let out_dir = env::var_os("OUT_DIR").ok_or(BuildError::NotABuildScript("OUT_DIR"))?;
+    let package_dir = env::var_os("CARGO_MANIFEST_DIR")
+        .ok_or(BuildError::NotABuildScript("CARGO_MANIFEST_DIR"))?;
+    // target/<profile>/build/<package>-<hash>/out, and the same guests for all
+    // profiles.
+    let target_dir = Path::new(&out_dir)
+        .ancestors()
+        .nth(4)
+        .unwrap_or(Path::new(&out_dir))
+        .join("guests");
+    let built = build(&GuestBuild {
+        workspace_root: PathBuf::from(package_dir).join(workspace_root),
+        packages,
+        target_dir,
+    })?;
+    for input in built.iter().flat_map(|guest| &guest.inputs) {
+        println!("cargo::rerun-if-changed={}", input.display());
+    }
+    // It names the compiler to look at first.
+    println!("cargo::rerun-if-env-changed=RUSTC");
+    Ok(built)
+}
