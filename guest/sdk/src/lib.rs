@@ -36,6 +36,7 @@
 //!
 //! Reading order: [`Guest`] (the trait), [`Call`] and [`Event`] (what is judged),
 //! [`Verdicts`] (what is answered), [`host`] (what may be asked), [`settings`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bindings;
 mod call;
@@ -44,6 +45,7 @@ pub mod host;
 mod settings;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod time;
 mod user;
 mod verdicts;
 
@@ -51,6 +53,7 @@ pub use bindings::auditchain::verifier::types;
 pub use call::{Call, Event};
 pub use guest::{Description, Guest, Rule, run};
 pub use settings::settings;
+pub use time::timestamp;
 pub use types::{Level, LogLevel, Severity, SignatureAlgorithm, Stage, Subject, Verdict};
 pub use user::User;
 pub use verdicts::Verdicts;

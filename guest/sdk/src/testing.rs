@@ -12,11 +12,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::bindings::auditchain::verifier::types;
-use crate::{Call, Guest, LogLevel};
-
-mod time;
-
-pub use time::timestamp;
+use crate::{Call, Guest, LogLevel, timestamp};
 
 thread_local! {
     static BODIES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -149,7 +145,6 @@ impl Fixture {
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a view has one use")]
     fn event(&mut self, view: EventView<'_>) -> types::Event {
         let mut flags = types::EventFlags::empty();
         flags.set(

@@ -1,4 +1,4 @@
-//! Timestamps of audit events.
+//! Timestamps of audit events and of Kubernetes objects.
 
 /// Microseconds since 1970 of `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`, the form in which an
 /// apiserver writes them. None for any other.
