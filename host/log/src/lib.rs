@@ -1,1 +1,53 @@
-//! Placeholder.
+//! The formats of the audit log and the mathematics that makes them evidence.
+//!
+//! This crate has no I/O, no clock, no randomness and needs no std: callers hand
+//! everything in, so the service, the auditor's CLI and a guest in WebAssembly run
+//! the same code over the same bytes. `docs/format.md` draws the formats.
+//!
+//! Reading order: [`Hash`], [`Entry`] (the leaf), [`ChainHash`] (what ties a leaf
+//! to the one before), [`TreeEdge`] and [`inclusion_proof`] (the Merkle tree of
+//! RFC 6962), [`TileRef`] (how the tree is served, c2sp.org/tlog-tiles),
+//! [`Checkpoint`] and [`Note`] (what is signed), [`json`] (how a received event
+//! becomes canonical bytes).
+//!
+//! Out of scope: storage, transport, and deciding whether an event is good.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod batch;
+mod chain;
+mod checkpoint;
+mod entry;
+mod hash;
+pub mod json;
+mod key;
+mod note;
+mod proof;
+mod tile;
+mod time;
+mod tree;
+
+pub use batch::{BATCH_MESSAGE_HEADER, batch_digest, batch_message};
+pub use chain::ChainHash;
+pub use checkpoint::{Checkpoint, CheckpointError, MAX_ORIGIN_BYTES};
+pub use entry::{
+    BatchRecord, BodyCommitment, ENTRY_VERSION, Entry, EntryError, EventRecord, Finding, KeyRecord,
+    KeyRole, KeyState, LimitsRecord, MAX_ENTRY_BYTES, MAX_FIELD_BYTES, MAX_FINDINGS, Mode, Payload,
+    PolicyRecord, RbacRecord, RejectionRecord, SealRecord, Severity, Verdict,
+};
+pub use hash::{Hash, HashParseError, body_hash, sha256};
+pub use key::{KeyError, SignerKey, VerifierKey};
+pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, sign_note};
+pub use proof::{ProofError, verify_consistency, verify_inclusion};
+pub use tile::{
+    BundleError, EntryBundle, TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileId, TilePathError, TileRef,
+    subtree_root,
+};
+pub use time::{Timestamp, TimestampError};
+pub use tree::{
+    LeafIndex, NodeReader, TileReader, TreeEdge, TreeSize, consistency_proof, inclusion_proof,
+    leaf_hash, node_hash, root_at, tree_root,
+};
