@@ -1,0 +1,44 @@
+//! Every bound of the store, with its reason.
+
+/// Bytes of one stored value. sled moves anything over a quarter of a segment (1 MiB
+/// here) into `blobs/`, which it never syncs. A leaf page is rewritten whole and holds
+/// up to 17 values, so 17 * 32 KiB = 544 KiB stays well below.
+pub const VALUE_BYTES_MAX: usize = 32 << 10;
+
+/// Entries of one chunk: enough for zstd to find repetition, few enough that reading
+/// one entry is cheap.
+pub const CHUNK_ENTRIES_MAX: usize = 64;
+
+/// Uncompressed bytes after which a chunk of entries or bodies ends, unless a single
+/// item is larger. 64 average events are 112 KB, so only unusual ones meet it.
+pub const CHUNK_RAW_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one entry: tlog-tiles writes its length in 16 bits.
+pub const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
+
+/// Bytes of one body. The largest request seen is 40 MB; an event is less than that.
+pub const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of one named value: an RBAC snapshot of a large cluster is some 20 MB.
+pub const BLOB_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of a blob's name: "sha256/" and 64 digits, with room.
+pub const BLOB_NAME_BYTES_MAX: usize = 128;
+
+/// Bytes of the service's own state in the head. It is rewritten with every block, so
+/// it should be kept far below this.
+pub const STATE_BYTES_MAX: usize = 256 << 10;
+
+/// Entries of one block: 160 full webhook batches.
+pub const BLOCK_ENTRIES_MAX: usize = 1 << 16;
+
+/// Bytes of one block before compression; bounds the memory of an append.
+pub const BLOCK_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes that must be free on the disk beyond the block itself, or the append is
+/// refused as full: sled allocates whole segments and rewrites pages, and a store that
+/// runs into the wall half-way through a write can only be reopened.
+pub const FREE_BYTES_MIN: u64 = 64 << 20;
+
+/// Bytes of the checkpoint file: a note of 16 signatures is below 8 KiB.
+pub const HEAD_FILE_BYTES_MAX: usize = 64 << 10;

@@ -1,0 +1,149 @@
+//! Blocks for tests: what an entry, a body, a tile holds follows from its index alone,
+//! so that a reader can tell whether it got the right one.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use auditchain_log::{Hash, TileId};
+use auditchain_store::{AppendError, BlockWrite, Body, Epoch, Head, Store};
+
+/// A block that owns what a `BlockWrite` borrows.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    pub(crate) head: Head,
+    pub(crate) entries: Vec<Vec<u8>>,
+    pub(crate) bodies: Vec<Option<([u8; 32], Vec<u8>)>>,
+    pub(crate) tiles: Vec<(TileId, Vec<u8>)>,
+    pub(crate) blobs: Vec<(String, Vec<u8>)>,
+}
+
+impl Block {
+    /// The block that follows `before` with `count` entries.
+    pub(crate) fn after(before: Option<&Head>, count: u64) -> Self {
+        let (size, blocks) = before.map_or((0, 0), |head| (head.size, head.blocks));
+        let new_size = size + count;
+        Self {
+            head: Head {
+                size: new_size,
+                blocks: blocks + 1,
+                time_us: i64::try_from(blocks).unwrap(),
+                root: Hash([1; 32]),
+                chain: Hash([2; 32]),
+                state: format!("state at {new_size}").into_bytes(),
+            },
+            entries: (size..new_size).map(entry).collect(),
+            bodies: (size..new_size).map(body).collect(),
+            tiles: (size / 256..new_size / 256)
+                .map(|index| TileId { level: 0, index })
+                .map(|id| (id, tile(id)))
+                .collect(),
+            blobs: Vec::new(),
+        }
+    }
+
+    pub(crate) fn append(
+        &self,
+        store: &dyn Store,
+        epoch: Epoch,
+        expected_size: u64,
+    ) -> Result<(), AppendError> {
+        let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
+        let bodies: Vec<_> = self
+            .bodies
+            .iter()
+            .map(|slot| {
+                slot.as_ref()
+                    .map(|(salt, bytes)| Body { salt: *salt, bytes })
+            })
+            .collect();
+        let blobs: Vec<_> = self
+            .blobs
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+            .collect();
+        store.append(
+            epoch,
+            expected_size,
+            &BlockWrite {
+                head: &self.head,
+                entries: &entries,
+                bodies: &bodies,
+                tiles: &self.tiles,
+                blobs: &blobs,
+            },
+        )
+    }
+}
+
+/// Appends a block of `count` entries and returns the new head.
+pub(crate) fn grow(store: &dyn Store, epoch: Epoch, count: u64) -> Head {
+    let head = store.head().unwrap();
+    let block = Block::after(head.as_ref(), count);
+    block
+        .append(store, epoch, head.map_or(0, |head| head.size))
+        .unwrap();
+    block.head
+}
+
+pub(crate) fn entry(index: u64) -> Vec<u8> {
+    format!("{{\"index\":{index},\"text\":\"{}\"}}", noise(index, 40)).into_bytes()
+}
+
+/// Every third entry has no body; every fifth body is empty.
+pub(crate) fn body(index: u64) -> Option<([u8; 32], Vec<u8>)> {
+    let bytes = match index {
+        i if i % 3 == 0 => return None,
+        i if i % 5 == 0 => Vec::new(),
+        i => noise(i, usize::try_from(i % 200).unwrap()).into_bytes(),
+    };
+    Some(([u8::try_from(index % 251).unwrap(); 32], bytes))
+}
+
+pub(crate) fn tile(id: TileId) -> Vec<u8> {
+    let mut bytes = noise(id.index ^ u64::from(id.level), 4096).into_bytes();
+    bytes.resize(8192, id.level);
+    bytes
+}
+
+/// Text that does not compress well.
+pub(crate) fn noise(seed: u64, bytes: usize) -> String {
+    let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (0..bytes)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(b'a' + u8::try_from(state % 26).unwrap())
+        })
+        .collect()
+}
+
+/// Reads everything below the head and compares it with what the index says; the
+/// chunks must cover the log without gap or overlap.
+pub(crate) fn check_all(store: &dyn Store) -> u64 {
+    let size = store.head().unwrap().map_or(0, |head| head.size);
+    let mut index = 0;
+    while index < size {
+        let entries = store.entries_at(index).unwrap().expect("below the head");
+        let bodies = store.bodies_at(index).unwrap().expect("below the head");
+        assert_eq!((entries.first(), entries.end()), (index, bodies.end()));
+        assert_eq!(bodies.first(), index);
+        for (index, (got, slot)) in (index..).zip(entries.iter().zip(bodies.iter())) {
+            assert_eq!(got, entry(index));
+            let slot = slot.map(|body| (body.salt, body.bytes.to_vec()));
+            assert_eq!(slot, body(index));
+        }
+        index = entries.end();
+    }
+    let ids: Vec<_> = (0..size / 256)
+        .map(|index| TileId { level: 0, index })
+        .collect();
+    for (id, got) in ids.iter().zip(store.tiles(&ids).unwrap()) {
+        assert_eq!(got, Some(tile(*id)));
+    }
+    let past = (
+        store.entries_at(size).unwrap(),
+        store.bodies_at(size).unwrap(),
+    );
+    let grew = store.head().unwrap().map_or(0, |head| head.size) > size;
+    assert!(grew || past == (None, None), "something is past the head");
+    size
+}
