@@ -1,0 +1,267 @@
+//! Does the decision that the apiserver noted in an event agree with the snapshot,
+//! and with the event itself?
+//!
+//! A snapshot shows one moment, and caches lag. So an event is called invalid only
+//! where neither explains it:
+//! - it contradicts itself (forbidden yet answered; allowed by a binding to somebody
+//!   else or in another namespace; allowed for no reason at all), or
+//! - it names a binding that the snapshot has, in the form it had well before the
+//!   request, and that binding does not grant.
+//!
+//! A binding that the snapshot doesn't have, and whatever changed after the request
+//! or less than the lag before, leave the answer inconclusive: a finding on a valid
+//! event. What changed when is known by creation, and by managedFields where the
+//! snapshot has them; what changed after the snapshot was taken is not known, so take
+//! it anew on every change. Without a snapshot nothing is compared.
+//!
+//! RequestReceived events come before the decision; those without a decision (401,
+//! 429, a refused impersonation) have nothing to compare.
+
+use auditchain_guest_sdk::{Call, Event, Rule, Severity, Stage, Verdicts};
+
+use crate::compile::{Prepared, service_account_user};
+use crate::evaluate::{Action, Who};
+use crate::reason::{Grant, GrantSubject, RBAC};
+use crate::request::{Request, Target};
+use crate::settings::{ForbidMismatch, Settings, matches_any};
+use crate::tables::{Binding, KIND_CLUSTER_ROLE, Tables};
+use crate::{impersonation, organisation};
+
+/// Decision and snapshot contradict each other.
+pub const DECISION_MISMATCH: Rule = Rule::new(
+    "decision-mismatch",
+    Severity::High,
+    "An access decision contradicts RBAC",
+);
+/// The binding that is said to have allowed a request doesn't.
+pub const BINDING_DOES_NOT_GRANT: Rule = Rule::new(
+    "binding-does-not-grant",
+    Severity::High,
+    "The binding that is named as the reason of an allow does not grant it",
+);
+/// The snapshot doesn't have that binding.
+pub const BINDING_UNKNOWN: Rule = Rule::new(
+    "binding-unknown",
+    Severity::Info,
+    "The binding that is named as the reason of an allow is not in the RBAC snapshot",
+);
+/// The snapshot says otherwise, but need not have been in force.
+pub const DECISION_INCONCLUSIVE: Rule = Rule::new(
+    "decision-inconclusive",
+    Severity::Info,
+    "An access decision can be neither confirmed nor refuted",
+);
+/// The snapshot does not allow an impersonation that took place.
+pub const IMPERSONATION_NOT_GRANTED: Rule = Rule::new(
+    "impersonation-not-granted",
+    Severity::Medium,
+    "A user impersonated another without a grant in the RBAC snapshot",
+);
+
+/// Every rule of this guest.
+pub const RULES: &[Rule] = &[
+    DECISION_MISMATCH,
+    BINDING_DOES_NOT_GRANT,
+    BINDING_UNKNOWN,
+    DECISION_INCONCLUSIVE,
+    IMPERSONATION_NOT_GRANTED,
+    organisation::EXEC_INTO_POD,
+    organisation::SECRET_READ,
+    organisation::CLUSTER_ADMIN_BINDING,
+    organisation::IMPERSONATION,
+    organisation::ANONYMOUS_ALLOWED,
+];
+
+/// The group that is allowed everything before RBAC is asked.
+pub const MASTERS: &str = "system:masters";
+
+/// Judges every event that carries a decision.
+pub fn verify(prepared: &Prepared<'_>, call: &Call<'_>, verdicts: &mut Verdicts) {
+    for event in call.events() {
+        if event.stage() == Stage::RequestReceived {
+            continue;
+        }
+        let (Some(decision), Some(uri)) = (event.decision(), event.request_uri()) else {
+            continue;
+        };
+        let request = Request::parse(uri, event.verb().unwrap_or_default());
+        if let Some(tables) = prepared.tables {
+            let judge = Judge {
+                settings: &prepared.settings,
+                tables,
+                event,
+                request: &request,
+            };
+            match judge.decision(decision) {
+                Answer::Agrees => {}
+                Answer::Invalid(rule, reason) => verdicts.invalid(event.subject(), rule, reason),
+                Answer::Finding(rule, reason) => verdicts.finding(event.subject(), rule, reason),
+            }
+            if let Some(reason) = impersonation::not_granted(tables, event) {
+                verdicts.finding(event.subject(), &IMPERSONATION_NOT_GRANTED, reason);
+            }
+        }
+        let organisation = &prepared.settings.organisation;
+        organisation::observe(organisation, event, &request, verdicts);
+    }
+}
+
+enum Answer {
+    Agrees,
+    Finding(&'static Rule, String),
+    Invalid(&'static Rule, String),
+}
+
+impl Answer {
+    fn inconclusive(why: &str) -> Self {
+        Self::Finding(&DECISION_INCONCLUSIVE, why.into())
+    }
+}
+
+struct Judge<'a> {
+    settings: &'a Settings,
+    tables: Tables<'a>,
+    event: Event<'a>,
+    request: &'a Request,
+}
+
+impl Judge<'_> {
+    fn decision(&self, decision: &str) -> Answer {
+        // The decision is about whom the request was carried out as.
+        let user = self.event.impersonated_user().unwrap_or(self.event.user());
+        let who = Who::from_user(user);
+        let reason = self.event.reason().unwrap_or_default();
+        match (decision, Grant::parse(reason)) {
+            ("allow", _) if who.in_group(MASTERS) => Answer::Agrees,
+            ("allow", Some(grant)) => self.allowed_by(&who, &grant),
+            ("allow", None) => self.allowed(&who, reason),
+            ("forbid", _) => self.forbidden(&who, reason),
+            _ => Answer::inconclusive("the decision is neither allow nor forbid"),
+        }
+    }
+
+    /// An allow for which RBAC names the binding.
+    fn allowed_by(&self, who: &Who<'_>, grant: &Grant) -> Answer {
+        let invalid = |why: &str| Answer::Invalid(&BINDING_DOES_NOT_GRANT, why.into());
+        // What the event says of itself, whatever the snapshot has.
+        let is_subject = match &grant.subject {
+            GrantSubject::User(name) => who.name == name,
+            GrantSubject::Group(name) => who.in_group(name),
+            GrantSubject::ServiceAccount { name, namespace } => {
+                who.name == service_account_user(namespace, name)
+            }
+        };
+        if !is_subject {
+            return invalid("the subject it names is not the user of the request");
+        }
+        if let Some(namespace) = &grant.namespace
+            && !self.request.uncertain
+            && self.request.resource().map(|of| &of.namespace) != Some(namespace)
+        {
+            return invalid("a RoleBinding of another namespace than the request's");
+        }
+        let Some(binding) = self.find(grant) else {
+            return Answer::Finding(
+                &BINDING_UNKNOWN,
+                "the snapshot has no such binding of such a role".into(),
+            );
+        };
+        let verb = self.event.verb().unwrap_or_default();
+        let action = Action::new(self.tables, verb, self.request);
+        // Subject and rules: the same question as "who is granted it by this binding".
+        let granted = action
+            .granted_to(who)
+            .any(|granting| granting.index == binding.index);
+        if granted {
+            Answer::Agrees
+        } else if self.request.uncertain {
+            Answer::inconclusive("the request can be read in more than one way")
+        } else if self.may_have_changed(&binding) {
+            Answer::inconclusive("the binding or its role may have changed since the request")
+        } else {
+            invalid("neither its subjects nor its role allow the request in the snapshot")
+        }
+    }
+
+    /// An allow for which RBAC names no binding: another authorizer, or none.
+    fn allowed(&self, who: &Who<'_>, reason: &str) -> Answer {
+        let always = matches!(&self.request.target, Target::Path(path)
+            if matches_any(&self.settings.always_allow_paths, path));
+        // The Node authorizer gives no reason.
+        let node = who.in_group("system:nodes") && who.name.starts_with("system:node:");
+        if always || node || self.granted(who).next().is_some() {
+            return Answer::Agrees;
+        }
+        if !reason.is_empty() || self.settings.other_authorizers || self.request.uncertain {
+            return Answer::inconclusive("allowed by something else than RBAC");
+        }
+        // No change of RBAC explains this: RBAC would have named a binding.
+        Answer::Invalid(
+            &DECISION_MISMATCH,
+            "allowed without a reason, and RBAC does not grant it".into(),
+        )
+    }
+
+    fn forbidden(&self, who: &Who<'_>, reason: &str) -> Answer {
+        let invalid = |why: &str| Answer::Invalid(&DECISION_MISMATCH, why.into());
+        if self.event.code().is_some_and(|code| code < 400) {
+            return invalid("forbidden, and yet answered as if allowed");
+        }
+        if !reason.is_empty() && !reason.starts_with(RBAC) {
+            // Another authorizer has denied; RBAC was not asked.
+            return Answer::Agrees;
+        }
+        if who.in_group(MASTERS) {
+            return Answer::inconclusive("forbidden to a member of system:masters");
+        }
+        // The most steadfast grant decides: one that surely was there suffices.
+        let mut granting = self.granted(who).peekable();
+        if granting.peek().is_none() {
+            return Answer::Agrees;
+        }
+        if self.request.uncertain || granting.all(|binding| self.may_have_changed(&binding)) {
+            return Answer::inconclusive("forbidden, what grants it may have changed since");
+        }
+        match self.settings.forbid_mismatch {
+            ForbidMismatch::Invalid => invalid("forbidden, though the snapshot grants it"),
+            ForbidMismatch::Inconclusive => {
+                Answer::inconclusive("forbidden, though the snapshot grants it")
+            }
+        }
+    }
+
+    fn granted(&self, who: &Who<'_>) -> impl Iterator<Item = Binding> {
+        let verb = self.event.verb().unwrap_or_default();
+        let action = Action::new(self.tables, verb, self.request);
+        let bindings: Vec<Binding> = action.granted_to(who).collect();
+        bindings.into_iter()
+    }
+
+    /// The binding that a reason names, if it refers to the role that is named too.
+    fn find(&self, grant: &Grant) -> Option<Binding> {
+        let find = |text: &str| self.tables.find(text.as_bytes());
+        let namespace = grant.namespace.as_deref().unwrap_or_default();
+        let binding = self
+            .tables
+            .find_binding(find(namespace), find(&grant.binding))?;
+        let same_role = binding.role_name == find(&grant.role)
+            && (binding.role_kind == KIND_CLUSTER_ROLE) == grant.cluster_role;
+        (same_role && binding.role.is_some()).then_some(binding)
+    }
+
+    /// Whether a binding or its role changed after the request, or so shortly before
+    /// that the apiserver need not have known.
+    fn may_have_changed(&self, binding: &Binding) -> bool {
+        let Some(received) = self.event.received_at() else {
+            return true;
+        };
+        let role = binding
+            .role
+            .map_or(i64::MIN, |role| self.tables.role_changed(role));
+        let lag = i64::from(self.settings.lag_seconds) * 1_000_000;
+        binding.changed.max(role) > received.saturating_sub(lag)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The guest over all recorded traffic, against the snapshot of the run in `bodies`.
+//!
+//! No event is called invalid. What is found instead, and why, is listed below: the
+//! snapshot was taken 35 s into that run (06:31:36), so that what was granted and
+//! taken away before is unknown to it, and what was granted for it is newer than the
+//! requests. The other runs had a cluster each, with fewer bindings.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use auditchain_guest_rbac::Rbac;
+use auditchain_guest_rbac::request::Request;
+use auditchain_guest_rbac::rule::RULES;
+use auditchain_guest_sdk::testing::Fixture;
+use auditchain_guest_sdk::{Guest as _, Subject};
+
+#[path = "../../testdata.rs"]
+mod testdata;
+
+fn guest(settings: &str) -> Rbac {
+    let snapshot = testdata::read("rbac-dump.json.gz");
+    Rbac::configure(Rbac::prepare(settings, Some(&snapshot)).unwrap()).unwrap()
+}
+
+/// Every verdict of a run: rule, validity, the reason in words, user and URI.
+fn judge(guest: &Rbac, run: &str) -> Vec<(&'static str, bool, String, String)> {
+    let mut found = Vec::new();
+    for events in testdata::requests(run) {
+        let mut fixture = Fixture::new(0);
+        for event in &events {
+            fixture.push(event);
+        }
+        for verdict in fixture.run(guest) {
+            let Subject::Event(index) = verdict.subject else {
+                panic!("{verdict:?}")
+            };
+            let event = fixture.call().event(index).unwrap();
+            let user = event.impersonated_user().unwrap_or(event.user());
+            let what = format!(
+                "{} {} {}",
+                user.name().unwrap_or("-"),
+                event.verb().unwrap_or("-"),
+                event.request_uri().unwrap_or("-"),
+            );
+            let rule = RULES[verdict.rule as usize].id;
+            found.push((rule, verdict.valid, verdict.reason, what));
+        }
+    }
+    found
+}
+
+const QUIET: &str = r#"{"organisation":{"execIntoPod":false,"secretRead":false,
+    "clusterAdminBinding":false,"impersonation":false,"anonymousAllowed":false}}"#;
+
+/// How often each rule and reason was found, with the organisation's rules off.
+fn comparisons(run: &str, settings: &str) -> BTreeMap<(&'static str, bool, String), usize> {
+    let mut counts = BTreeMap::new();
+    for (rule, valid, reason, _) in judge(&guest(settings), run) {
+        *counts.entry((rule, valid, reason)).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn no_recorded_event_is_called_invalid() {
+    let finding = |rule, reason: &str, count| ((rule, true, reason.to_owned()), count);
+    let unknown = "the snapshot has no such binding of such a role";
+    let newer = "forbidden, what grants it may have changed since";
+    let granted = "forbidden, though the snapshot grants it";
+    for (run, expected) in [
+        (
+            "bodies",
+            vec![
+                // 4 by "temp-grant" to mallory and 1 by "backdoor" to everybody: made,
+                // used and deleted before the snapshot was taken.
+                finding("binding-unknown", unknown, 5),
+                // Granted by bindings made for the oracle in the second of the
+                // snapshot, or by roles into which CRDs were aggregated after.
+                finding("decision-inconclusive", newer, 46),
+            ],
+        ),
+        // A later run: bindings like "viewers/team-red" did not exist in it.
+        (
+            "blocking",
+            vec![finding("decision-inconclusive", granted, 16)],
+        ),
+        ("truncated", vec![]),
+        ("edge", vec![]),
+    ] {
+        let found = comparisons(run, QUIET);
+        assert_eq!(found, expected.into_iter().collect(), "{run}");
+    }
+}
+
+#[test]
+fn with_a_snapshot_that_is_always_fresh_a_refused_grant_is_invalid() {
+    let strict = QUIET.replacen('{', r#"{"forbidMismatch":"invalid","#, 1);
+    // What the snapshot of "bodies" grants to its forbidden requests is newer than
+    // they are: no alarm even so.
+    assert!(
+        comparisons("bodies", &strict)
+            .keys()
+            .all(|(_, valid, _)| *valid)
+    );
+    // The snapshot is not that of "blocking": every false alarm is that.
+    let found = comparisons("blocking", &strict);
+    let invalid: Vec<_> = found.iter().filter(|((_, valid, _), _)| !valid).collect();
+    let [((rule, ..), 16)] = invalid.as_slice() else {
+        panic!("{invalid:?}")
+    };
+    assert_eq!(*rule, "decision-mismatch");
+}
+
+#[test]
+fn the_attack_in_the_recording_is_told_by_the_organisations_rules() {
+    let found = judge(&guest("{}"), "bodies");
+    let told = |rule: &str| -> Vec<&str> {
+        let of_rule = found.iter().filter(|(of, ..)| *of == rule);
+        of_rule.map(|(.., what)| what.as_str()).collect()
+    };
+    let create = "create /apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    assert_eq!(
+        told("cluster-admin-binding"),
+        ["system:apiserver", "root-op", "alice", "mallory", "alice"]
+            .map(|user| format!("{user} {create}"))
+    );
+    assert_eq!(
+        told("anonymous-allowed"),
+        ["system:anonymous list /api/v1/secrets"]
+    );
+    assert_eq!(told("impersonation").len(), 24);
+    assert_eq!(told("exec-into-pod").len(), 18);
+    assert_eq!(told("secret-read").len(), 16);
+    assert!(found.iter().all(|(_, valid, ..)| *valid));
+}
+
+#[test]
+fn without_a_snapshot_nothing_is_compared() {
+    let guest = Rbac::configure(Rbac::prepare(QUIET, None).unwrap()).unwrap();
+    for run in testdata::RUNS {
+        assert!(judge(&guest, run).is_empty(), "{run}");
+    }
+}
+
+#[test]
+fn uris_are_read_as_the_apiserver_read_them() {
+    let mut compared = 0;
+    for run in testdata::RUNS {
+        for events in testdata::requests(run) {
+            let mut fixture = Fixture::new(0);
+            for event in &events {
+                fixture.push(event);
+            }
+            for event in fixture
+                .call()
+                .events()
+                .filter(|event| event.has_object_ref())
+            {
+                let uri = event.request_uri().unwrap();
+                let request = Request::parse(uri, event.verb().unwrap_or_default());
+                let of = request.resource().unwrap_or_else(|| panic!("{uri}"));
+                let noted = [
+                    (&of.group, event.api_group()),
+                    (&of.resource, event.resource()),
+                    (&of.subresource, event.subresource()),
+                    (&of.namespace, event.namespace()),
+                ];
+                for (parsed, noted) in noted {
+                    assert_eq!(parsed, noted.unwrap_or_default(), "{uri}");
+                }
+                // Where the request names no object, objectRef has the body's name.
+                if !of.name.is_empty() {
+                    assert_eq!(Some(of.name.as_str()), event.name(), "{uri}");
+                }
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 5000, "{compared}");
+}
