@@ -11,7 +11,7 @@ use std::{
 
 use crate::bindings::auditchain::verifier::{
     host,
-    types::{Context, LogLevel, Slice, Subject, Verdict},
+    types::{Context, LogLevel, Slice, Span, Subject, UserInfo, Verdict},
 };
 
 /// Rules, by their index in the description.
@@ -34,7 +34,8 @@ pub(crate) fn prepare(settings: &str, rbac_snapshot: Option<&[u8]>) -> Result<Ve
         "prepare-trap" => std::process::abort(),
         "prepare-refuse" => return Err("I will not".into()),
         "prepare-refuse-at-length" => return Err("no ".repeat(1 << 16)),
-        "prepare-flood" => return Ok(vec![0; 200 << 20]),
+        "prepare-grow" => grow(),
+        "prepare-flood" => return Ok(vec![0; 20 << 20]),
         "prepare-snapshot" if rbac_snapshot.is_some() => {
             return Err("a snapshot that was not asked for".into());
         }
@@ -73,7 +74,7 @@ pub(crate) fn verify(context: &Context, slice: &Slice) -> Vec<Verdict> {
         "trap-on-bad" if slice.strings.iter().any(|string| string == "bad") => {
             std::process::abort();
         }
-        "flood" => return vec![on_event(0); 1_000_000],
+        "flood" => return vec![on_event(0); 200_000],
         "flood-one-event" => return vec![on_event(0); 9],
         "huge-reason" => return vec![with_reason("x".repeat(16 << 20))],
         // Two bytes a character, after one: the limit falls inside a character.
@@ -116,7 +117,8 @@ pub(crate) fn verify(context: &Context, slice: &Slice) -> Vec<Verdict> {
         "state" => {
             assert_eq!(CALLS.get(), 1, "an instance that was used before");
         }
-        "echo" => return vec![with_reason(format!("{context:?} {slice:?}"))],
+        "echo-context" => return vec![with_reason(echo_context(context))],
+        "echo-events" => return echo_events(context, slice),
         _ => {}
     }
     (0..slice.events.len() as u32)
@@ -199,6 +201,90 @@ fn every_subject(context: &Context, slice: &Slice) -> Vec<Verdict> {
         .map(|subject| Verdict {
             subject,
             ..on_event(0)
+        })
+        .collect()
+}
+
+fn echo_context(context: &Context) -> String {
+    let seal = context.previous_seal.as_ref().map_or_else(
+        || "none".into(),
+        |seal| format!("{},{},{}", seal.note, seal.keys.join(","), seal.size),
+    );
+    let sources: Vec<_> = context.sources.iter().map(|s| s.name.as_str()).collect();
+    let batches: Vec<_> = context
+        .batches
+        .iter()
+        .map(|b| b.sequence.to_string())
+        .collect();
+    format!(
+        "{} {} {} seal={seal} sources={} batches={}",
+        context.origin,
+        context.block,
+        context.time,
+        sources.join(","),
+        batches.join(","),
+    )
+}
+
+/// Every field of each event, strings looked up.
+fn echo_events(context: &Context, slice: &Slice) -> Vec<Verdict> {
+    let string = |index: u32| match index {
+        0 => "-".into(),
+        index => format!("{:?}", slice.strings[index as usize]),
+    };
+    let list = |span: Span| {
+        slice.lists[span.start as usize..][..span.len as usize]
+            .iter()
+            .map(|index| string(*index))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let user = |user: UserInfo| {
+        let (name, uid) = (string(user.username), string(user.uid));
+        format!("{name} {uid} [{}]", list(user.groups))
+    };
+    (0..)
+        .zip(&slice.events)
+        .map(|(index, event)| {
+            let earlier: Vec<_> = context
+                .earlier
+                .iter()
+                .filter(|earlier| earlier.event == index)
+                .map(|e| format!("{:?} {:?} {}", e.stage, e.stage_timestamp, e.conflicting))
+                .collect();
+            let strings = [
+                event.audit_id,
+                event.verb,
+                event.request_uri,
+                event.user_agent,
+                event.api_group,
+                event.api_version,
+                event.resource,
+                event.subresource,
+                event.namespace,
+                event.name,
+                event.decision,
+                event.reason,
+            ]
+            .map(string)
+            .join(" ");
+            Verdict {
+                reason: format!(
+                    "{} {strings} user={} impersonated={} ips=[{}] {:?} {:?} {:?} {:?} {} {} {:?} earlier={earlier:?}",
+                    event.source,
+                    user(event.user),
+                    user(event.impersonated_user),
+                    list(event.source_ips),
+                    event.stage,
+                    event.level,
+                    event.request_received_timestamp,
+                    event.stage_timestamp,
+                    event.code,
+                    event.body_size,
+                    event.flags,
+                ),
+                ..on_event(index)
+            }
         })
         .collect()
 }

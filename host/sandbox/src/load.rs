@@ -1,0 +1,268 @@
+//! Loads a policy: compiles its module, sees that it is a guest, asks it what it
+//! is, and has it prepare its settings.
+//!
+//! What can be found wrong is found here, before any event depends on it.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, Linker, types::ComponentItem};
+
+use crate::{
+    Description, DescriptionError, Engine, Failure, FailureKind, LimitsError, LoadedPolicy,
+    PolicySpec,
+    bindings::VerifierPre,
+    imports::{self, BODY_FUNCTION, HOST_INTERFACE, TYPES_INTERFACE},
+    instance::{Grant, Instance, cut},
+    limits::MAX_MEMORY_BYTES,
+    spec::{MAX_POLICY_NAME_BYTES, is_policy_name},
+    state::{Bodies, State},
+};
+
+/// Size of a component; the default guests have some 200 KB.
+pub const MAX_MODULE_BYTES: usize = 16 << 20;
+/// Size of the settings as JSON.
+pub const MAX_SETTINGS_BYTES: usize = 1 << 20;
+/// Size of an RBAC snapshot; that of a large cluster has some 10 MB.
+pub const MAX_RBAC_SNAPSHOT_BYTES: usize = 64 << 20;
+/// Size of what `prepare` returns; every fresh instance copies it.
+pub const MAX_PREPARED_BYTES: usize = 16 << 20;
+/// Fuel of `describe` and `prepare`: for a snapshot of 10 MB, some ten times what
+/// parsing takes.
+const PREPARE_FUEL: u64 = 4_000_000_000;
+/// What a guest exports.
+const EXPORTS: [&str; 4] = ["describe", "prepare", "configure", "verify"];
+
+/// A policy that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("policy {policy:?}: {problem}")]
+pub struct LoadError {
+    /// Its name.
+    pub policy: String,
+    /// What is wrong with it.
+    #[source]
+    pub problem: LoadProblem,
+}
+
+/// What is wrong with a policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadProblem {
+    /// Not a name.
+    #[error("its name must be 1 to {MAX_POLICY_NAME_BYTES} characters of a-z, 0-9 and \"-\"")]
+    Name,
+    /// Another policy of the set has the name.
+    #[error("another policy of the set has its name")]
+    DuplicateName,
+    /// One more than a set may have.
+    #[error("a set has at most {max} policies", max = crate::MAX_POLICIES)]
+    TooManyPolicies,
+    /// A limit that is out of range.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    /// Settings over [`MAX_SETTINGS_BYTES`].
+    #[error("its settings have {0} bytes; at most {MAX_SETTINGS_BYTES} are allowed")]
+    SettingsTooLarge(usize),
+    /// Settings that are no canonical JSON.
+    #[error("its settings cannot be written as canonical JSON: {0}")]
+    Settings(String),
+    /// A snapshot over [`MAX_RBAC_SNAPSHOT_BYTES`].
+    #[error("the RBAC snapshot has {0} bytes; at most {MAX_RBAC_SNAPSHOT_BYTES} are allowed")]
+    RbacSnapshotTooLarge(usize),
+    /// A module over [`MAX_MODULE_BYTES`].
+    #[error("its module has {0} bytes; at most {MAX_MODULE_BYTES} are allowed")]
+    ModuleTooLarge(usize),
+    /// A core module.
+    #[error("its module is a core WebAssembly module; a guest is a component")]
+    CoreModule,
+    /// Not a component that this engine compiles.
+    #[error("its module is no valid component: {0}")]
+    Invalid(String),
+    /// It wants something that guests do not get.
+    #[error(
+        "its module imports {0:?}; a guest gets {HOST_INTERFACE:?} and nothing else: no \
+         WASI, no clock, no randomness"
+    )]
+    Import(String),
+    /// It lacks a function of the contract.
+    #[error("its module does not export {0:?}, as world auditchain:verifier/verifier@1.0.0 asks")]
+    MissingExport(&'static str),
+    /// A function of the contract has another type.
+    #[error("its module does not fit world auditchain:verifier/verifier@1.0.0: {0}")]
+    World(String),
+    /// It could not be started or asked what it is.
+    #[error("its module failed to describe itself: {0}")]
+    Describe(Failure),
+    /// What it says of itself breaks the contract.
+    #[error("its module's description: {0}")]
+    Description(#[from] DescriptionError),
+    /// It refused the settings or the snapshot.
+    #[error("its module refused the settings: {0}")]
+    PrepareRefused(String),
+    /// `prepare` failed.
+    #[error("its module failed to prepare: {0}")]
+    Prepare(Failure),
+    /// It refused what it prepared.
+    #[error("its module refused what it had prepared: {0}")]
+    ConfigureRefused(String),
+    /// `configure` failed, within the limits of the policy.
+    #[error("its module failed to configure: {0}")]
+    Configure(Failure),
+}
+
+/// Loads one policy; the caller has checked that its name is free.
+pub(crate) fn load(
+    engine: &Engine,
+    spec: &PolicySpec,
+    rbac_snapshot: Option<&[u8]>,
+) -> Result<LoadedPolicy, LoadProblem> {
+    if !is_policy_name(&spec.name) {
+        return Err(LoadProblem::Name);
+    }
+    spec.limits.check()?;
+    let settings = canonical(&spec.settings)?;
+    if let Some(size) = rbac_snapshot.map(<[u8]>::len)
+        && size > MAX_RBAC_SNAPSHOT_BYTES
+    {
+        return Err(LoadProblem::RbacSnapshotTooLarge(size));
+    }
+    let component = compile(engine, &spec.module)?;
+    let reads_bodies = check_imports(engine, &component)?;
+    check_exports(engine, &component)?;
+    let guest = link(engine, &component)?;
+
+    let name: Arc<str> = spec.name.as_str().into();
+    let description = describe(engine, &guest, &name)?;
+    let snapshot = rbac_snapshot.filter(|_| description.needs_rbac_snapshot);
+    let prepared = prepare(engine, &guest, &name, &settings, snapshot)?;
+    let policy = LoadedPolicy {
+        name,
+        module_digest: Sha256::digest(&spec.module).into(),
+        settings_digest: Sha256::digest(&settings).into(),
+        settings,
+        mode: spec.mode,
+        limits: spec.limits,
+        description,
+        reads_bodies,
+        guest,
+        prepared,
+    };
+    try_configure(engine, &policy)?;
+    Ok(policy)
+}
+
+fn canonical(settings: &serde_json::Value) -> Result<String, LoadProblem> {
+    let mut canonical = Vec::new();
+    auditchain_log::json::canonicalize(settings.to_string().as_bytes(), &mut canonical)
+        .map_err(|error| LoadProblem::Settings(error.to_string()))?;
+    if canonical.len() > MAX_SETTINGS_BYTES {
+        return Err(LoadProblem::SettingsTooLarge(canonical.len()));
+    }
+    String::from_utf8(canonical).map_err(|error| LoadProblem::Settings(error.to_string()))
+}
+
+fn compile(engine: &Engine, module: &[u8]) -> Result<Component, LoadProblem> {
+    if module.len() > MAX_MODULE_BYTES {
+        return Err(LoadProblem::ModuleTooLarge(module.len()));
+    }
+    if wasmtime::Engine::detect_precompiled(module).is_none()
+        && module.get(4..8) == Some(&[1, 0, 0, 0])
+    {
+        return Err(LoadProblem::CoreModule);
+    }
+    Component::new(engine.wasmtime(), module)
+        .map_err(|error| LoadProblem::Invalid(format!("{error:#}")))
+}
+
+/// Whether the guest can ask for bodies.
+fn check_imports(engine: &Engine, component: &Component) -> Result<bool, LoadProblem> {
+    let engine = engine.wasmtime();
+    let mut reads_bodies = false;
+    for (name, import) in component.component_type().imports(engine) {
+        match (name, import.ty) {
+            (TYPES_INTERFACE, _) => {}
+            (HOST_INTERFACE, ComponentItem::ComponentInstance(host)) => {
+                reads_bodies = host.get_export(engine, BODY_FUNCTION).is_some();
+            }
+            _ => return Err(LoadProblem::Import(cut(name.to_owned()))),
+        }
+    }
+    Ok(reads_bodies)
+}
+
+fn check_exports(engine: &Engine, component: &Component) -> Result<(), LoadProblem> {
+    for export in EXPORTS {
+        let item = component
+            .component_type()
+            .get_export(engine.wasmtime(), export)
+            .map(|export| export.ty);
+        if !matches!(item, Some(ComponentItem::ComponentFunc(_))) {
+            return Err(LoadProblem::MissingExport(export));
+        }
+    }
+    Ok(())
+}
+
+fn link(engine: &Engine, component: &Component) -> Result<VerifierPre<State>, LoadProblem> {
+    let world = |error: wasmtime::Error| LoadProblem::World(format!("{error:#}"));
+    let mut linker = Linker::new(engine.wasmtime());
+    imports::link(&mut linker).map_err(world)?;
+    let guest = linker.instantiate_pre(component).map_err(world)?;
+    VerifierPre::new(guest).map_err(world)
+}
+
+fn describe(
+    engine: &Engine,
+    guest: &VerifierPre<State>,
+    policy: &Arc<str>,
+) -> Result<Description, LoadProblem> {
+    let mut instance = start(engine, guest, policy).map_err(|failure| match failure.kind {
+        // The types of the exports are looked at when the first instance is made.
+        FailureKind::Host => LoadProblem::World(failure.detail),
+        _ => LoadProblem::Describe(failure),
+    })?;
+    let given = instance.describe().map_err(LoadProblem::Describe)?;
+    Ok(Description::check(given)?)
+}
+
+fn prepare(
+    engine: &Engine,
+    guest: &VerifierPre<State>,
+    policy: &Arc<str>,
+    settings: &str,
+    rbac_snapshot: Option<&[u8]>,
+) -> Result<Vec<u8>, LoadProblem> {
+    start(engine, guest, policy)
+        .and_then(|mut instance| instance.prepare(settings, rbac_snapshot))
+        .map_err(LoadProblem::Prepare)?
+        .map_err(|refusal| LoadProblem::PrepareRefused(cut(refusal)))
+}
+
+fn start<'e>(
+    engine: &'e Engine,
+    guest: &VerifierPre<State>,
+    policy: &Arc<str>,
+) -> Result<Instance<'e>, Failure> {
+    let grant = Grant {
+        memory_bytes: MAX_MEMORY_BYTES,
+        fuel: PREPARE_FUEL,
+        output_bytes: MAX_PREPARED_BYTES as u64,
+    };
+    Instance::start(engine, guest, policy, grant, Bodies::default())
+}
+
+/// What every slice begins with, within what an empty slice may use up.
+fn try_configure(engine: &Engine, policy: &LoadedPolicy) -> Result<(), LoadProblem> {
+    let configured = Instance::start(
+        engine,
+        &policy.guest,
+        &policy.name,
+        policy.grant(0),
+        Bodies::default(),
+    )
+    .and_then(|mut instance| instance.configure(&policy.prepared));
+    configured.map_err(|failure| match failure.kind {
+        FailureKind::ConfigureRefused => LoadProblem::ConfigureRefused(failure.detail),
+        _ => LoadProblem::Configure(failure),
+    })
+}
