@@ -23,6 +23,7 @@
 mod answer;
 mod bindings;
 mod block;
+mod builtin;
 mod description;
 mod engine;
 mod failure;
@@ -47,6 +48,7 @@ pub use block::{
     BatchInput, BlockInput, EarlierStage, EventInput, PreviousSeal, SignatureAlgorithm,
     SourceInput, Stage,
 };
+pub use builtin::{builtin_module, default_policies};
 pub use description::{
     Description, DescriptionError, MAX_GUEST_NAME_BYTES, MAX_RULE_ID_BYTES, MAX_RULES,
     MAX_TITLE_BYTES, Rule,

@@ -5,6 +5,8 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod recorded;
+
 use std::{
     borrow::Cow,
     path::Path,

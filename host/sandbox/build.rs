@@ -1,0 +1,27 @@
+//! Builds the default guests, which the library embeds.
+
+use std::{env, error::Error, fmt::Write as _, fs, path::Path};
+
+use auditchain_guest_builder::build_for_build_script;
+
+/// The default guests; each is `builtin:<name>` and has a policy of that name.
+const GUESTS: [&str; 3] = ["signature", "ordering", "rbac"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let packages = GUESTS.map(|guest| format!("auditchain-guest-{guest}"));
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let built = build_for_build_script(Path::new("../.."), &packages)?;
+
+    let mut table = String::from("&[\n");
+    for (name, guest) in GUESTS.iter().zip(&built) {
+        writeln!(
+            table,
+            "    ({name:?}, include_bytes!({:?})),",
+            guest.component
+        )?;
+    }
+    table.push(']');
+    let out_dir = env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
+    fs::write(Path::new(&out_dir).join("guests.rs"), table)?;
+    Ok(())
+}
