@@ -5,10 +5,12 @@
 //! and its end; each is reported, since either may be lost.
 
 use auditchain_guest_sdk::{Event, Rule, Severity, User, Verdicts};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::request::{Request, Resource, Target};
 use crate::settings::{Organisation, matches_any};
+use crate::snapshot::RoleRef;
 
 /// Somebody is inside a pod.
 pub const EXEC_INTO_POD: Rule = Rule::new(
@@ -36,6 +38,10 @@ pub const ANONYMOUS_ALLOWED: Rule = Rule::new(
     Severity::High,
     "An anonymous request was allowed",
 );
+
+/// Bodies larger than this are not looked into: reading them would use up the fuel of
+/// other events. A binding has some 2 KB.
+const MAX_BODY_BYTES: u32 = 64 * 1024;
 
 /// What every cluster shows to anybody (ClusterRole system:public-info-viewer).
 const PUBLIC_PATHS: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
@@ -78,8 +84,20 @@ pub(crate) fn observe(
         let reason = format!("{}: {}/{}", named(user), resource.namespace, resource.name);
         verdicts.finding(subject, &SECRET_READ, reason);
     }
-    if enabled.cluster_admin_binding && binds_cluster_admin(event, resource) {
-        verdicts.finding(subject, &CLUSTER_ADMIN_BINDING, named(user));
+    if enabled.cluster_admin_binding && writes_binding(event, resource) {
+        // The role is in the body alone. Below level Request, or when the bodies were
+        // cut off, it can't be known.
+        let reason = match small_body(event) {
+            Err(size) => Some(format!(
+                "{}: a binding in {size} bytes, too many to look which role it is of",
+                named(user)
+            )),
+            Ok(body) if names_cluster_admin(&body) => Some(named(user)),
+            Ok(_) => None,
+        };
+        if let Some(reason) = reason {
+            verdicts.finding(subject, &CLUSTER_ADMIN_BINDING, reason);
+        }
     }
 }
 
@@ -112,27 +130,50 @@ fn reads_secrets(event: Event<'_>, resource: &Resource) -> bool {
         && event.code().is_none_or(|code| code < 400)
 }
 
-fn binds_cluster_admin(event: Event<'_>, resource: &Resource) -> bool {
-    let binding = resource.group == "rbac.authorization.k8s.io"
+fn writes_binding(event: Event<'_>, resource: &Resource) -> bool {
+    resource.group == "rbac.authorization.k8s.io"
         && matches!(
             resource.resource.as_str(),
             "clusterrolebindings" | "rolebindings"
-        );
-    let written = matches!(event.verb(), Some("create" | "update" | "patch"))
-        && event.code().is_some_and(|code| (200..300).contains(&code));
-    // The role is in the body alone. Below level Request, or when the bodies were cut
-    // off, it can't be known.
-    binding && written && event.body().is_some_and(|body| names_cluster_admin(&body))
+        )
+        && matches!(event.verb(), Some("create" | "update" | "patch"))
+        && event.code().is_some_and(|code| (200..300).contains(&code))
 }
 
-/// Whether request or response is a binding of the role. An update of the subjects by
-/// patch names it in the response only.
+/// The body, or its size if it has more than [`MAX_BODY_BYTES`].
+pub(crate) fn small_body(event: Event<'_>) -> Result<Vec<u8>, u32> {
+    match event.raw().body_size {
+        size if size > MAX_BODY_BYTES => Err(size),
+        _ => Ok(event.body().unwrap_or_default()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(borrow)]
+    request_object: Option<&'a RawValue>,
+    response_object: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Binding {
+    role_ref: RoleRef,
+}
+
+/// Whether request or response is a binding of the role. A patch names it in the
+/// response only.
 fn names_cluster_admin(body: &[u8]) -> bool {
-    let Ok(event) = serde_json::from_slice::<Value>(body) else {
+    let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else {
         return false;
     };
-    ["requestObject", "responseObject"].iter().any(|object| {
-        let role = &event[object]["roleRef"];
-        role["kind"] == "ClusterRole" && role["name"] == "cluster-admin"
-    })
+    [body.request_object, body.response_object]
+        .into_iter()
+        .flatten()
+        // A patch may be anything, a scalar even.
+        .filter_map(|object| serde_json::from_str::<Binding>(object.get()).ok())
+        .any(|Binding { role_ref: role }| {
+            role.kind == "ClusterRole" && role.name == "cluster-admin"
+        })
 }

@@ -294,3 +294,25 @@ fn events_before_or_without_a_decision_are_skipped() {
         "the same event is judged otherwise"
     );
 }
+
+#[test]
+fn a_binding_to_cluster_admin_is_found_in_request_or_response_whatever_its_size() {
+    let judge = |more: &str| {
+        let uri = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/b";
+        let mut case = Case::new("root", "patch", uri);
+        (case.groups, case.more) = ("system:masters", String::from(more).leak());
+        case.judge()
+    };
+    let found = [("cluster-admin-binding", true)];
+    let of = |role: &str| format!(r#"{{"roleRef":{{"kind":"ClusterRole","name":"{role}"}}}}"#);
+    let admin = of("cluster-admin");
+    assert_eq!(judge(&format!(r#""requestObject":{admin},"#)), found);
+    let patched = format!(r#""requestObject":[7,"\ud800"],"responseObject":{admin},"#);
+    assert_eq!(judge(&patched), found);
+    assert_eq!(judge(&format!(r#""requestObject":{},"#, of("view"))), []);
+    let padded = format!(
+        r#""requestObject":{admin},"padding":"{}","#,
+        "x".repeat(70_000)
+    );
+    assert_eq!(judge(&padded), found);
+}
