@@ -304,3 +304,58 @@ fn refuse_spilled(dir: &Path) -> Result<(), Fault> {
         count,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_reaches_the_disk_in_few_flushes() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let before = durable::flushes();
+        let rounds = 20;
+        for round in 0..rounds {
+            let mut batch = Batch::default();
+            put(&mut batch, b"key", &[round; 100_000]);
+            engine.commit(batch).unwrap();
+        }
+        // sled writes a batch's mark and the batch apart. Other tests of this process
+        // may flush meanwhile, hence the room.
+        let flushes = durable::flushes() - before;
+        assert!((u64::from(rounds)..200).contains(&flushes), "{flushes}");
+    }
+
+    #[test]
+    fn a_panic_becomes_damage() {
+        let fault = guarded::<()>(|| panic!("at {}", 7)).unwrap_err();
+        assert!(matches!(fault, Fault::Damage(Damage::Panicked(why)) if why == "at 7"));
+    }
+
+    #[test]
+    fn a_value_with_a_part_missing_is_truncated() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let value = frame::stored(&Frame {
+            kind: Kind::Blob,
+            id: 0,
+            count: 0,
+            plain: &[],
+            content: &[7; 100_000],
+        });
+        let mut batch = Batch::default();
+        put(&mut batch, b"key", &value);
+        batch.remove(keys::part(b"key", 2));
+        engine.commit(batch).unwrap();
+        let read = |limit| engine.bytes(b"key", Kind::Blob, limit);
+        assert!(matches!(
+            read(100_000),
+            Err(Fault::Damage(Damage::Truncated))
+        ));
+        // More than the limit is refused before the parts are fetched.
+        assert!(matches!(
+            read(99_999),
+            Err(Fault::Damage(Damage::OverLimit))
+        ));
+    }
+}

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use auditchain_log::TileId;
+use sha2::{Digest, Sha256};
 use sled::Batch;
 
 use crate::block;
@@ -31,7 +32,7 @@ use crate::error::{AppendError, Damage, InvalidBlock, StoreError, What};
 use crate::frame::{self, Encoder, Frame, Kind};
 use crate::head::{self, Head};
 use crate::keys::{self, ChunkKind};
-use crate::limits::{BLOB_BYTES_MAX, BLOB_NAME_BYTES_MAX, FREE_BYTES_MIN};
+use crate::limits::{BLOB_BYTES_MAX, FREE_BYTES_MIN};
 
 /// sled's directory inside the data directory.
 pub(crate) const STORE_DIR: &str = "store";
@@ -107,18 +108,19 @@ impl SledStore {
                 .and_then(|file| file.sync_all())
                 .map_err(io_error("can't sync", path))?;
         }
-        let head = engine
+        let head: Option<Head> = engine
             .bytes(keys::HEAD, Kind::Head, head::CONTENT_BYTES_MAX)
             .and_then(|bytes| Ok(bytes.map(|bytes| Head::decode(&bytes)).transpose()?))
             .map_err(|fault| fault.on(What::Head, None))?;
         let epoch = engine
             .value(keys::EPOCH, Kind::Epoch, 0)
             .map_err(|fault| fault.on(What::Epoch, None))?
-            .map_or(0, |frame| frame.id);
+            .map(|frame| frame.id);
+        check_together(&engine, head.as_ref(), epoch)?;
         let encoder = Encoder::new().map_err(io_error("can't set up zstd for", &store_dir))?;
         Ok(Self {
             writer: Mutex::new(Writer {
-                epoch,
+                epoch: epoch.unwrap_or(0),
                 held: 0,
                 failed: false,
                 encoder,
@@ -167,9 +169,10 @@ impl SledStore {
                 Some(there) if there == *content => {}
                 Some(_) => return Err(InvalidBlock::BlobExists((*name).to_owned()).into()),
                 None => {
-                    let value = encoder.compressed(&plain_frame(Kind::Blob, 0, content));
+                    let id = name_id(name);
+                    let value = encoder.compressed(&plain_frame(Kind::Blob, id, content));
                     add(&keys::blob(name), &value);
-                    let value = frame::stored(&plain_frame(Kind::Name, 0, name.as_bytes()));
+                    let value = frame::stored(&plain_frame(Kind::Name, id, &[]));
                     add(&keys::name(name), &value);
                 }
             }
@@ -342,18 +345,24 @@ impl Store for SledStore {
         if !block::is_blob_name(name) {
             return Ok(None);
         }
-        let frame = self
-            .engine
-            .value(&keys::blob(name), Kind::Blob, BLOB_BYTES_MAX)
-            .map_err(|fault| fault.on(What::Blob(name.to_owned()), None))?;
-        Ok(frame.map(|frame| frame.content))
+        let read = || {
+            let limit = BLOB_BYTES_MAX;
+            match self.engine.value(&keys::blob(name), Kind::Blob, limit)? {
+                Some(frame) if frame.id == name_id(name) => Ok(Some(frame.content)),
+                Some(_) => Err(Damage::Misplaced.into()),
+                None => match self.engine.value(&keys::name(name), Kind::Name, 0)? {
+                    Some(_) => Err(Damage::Missing.into()),
+                    None => Ok(None),
+                },
+            }
+        };
+        read().map_err(|fault: Fault| fault.on(What::Blob(name.to_owned()), None))
     }
 
     fn blob_names(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         let names = |(key, value): (sled::IVec, sled::IVec)| {
             let name = keys::parse_name(&key).ok_or(Damage::Misplaced)?;
-            let frame = frame::decode(&value, Kind::Name, BLOB_NAME_BYTES_MAX)?;
-            if frame.content != name.as_bytes() {
+            if frame::decode(&value, Kind::Name, 0)?.id != name_id(name) {
                 return Err(Damage::Misplaced.into());
             }
             Ok(name.to_owned())
@@ -384,6 +393,33 @@ fn count_opening(engine: &Engine) -> Result<(), StoreError> {
     let mut batch = Batch::default();
     put(&mut batch, keys::OPENED, &value);
     engine.commit(batch).map_err(on_format)
+}
+
+/// A block is written with its head, by a writer with an epoch: where one is there, so
+/// are the others.
+fn check_together(
+    engine: &Engine,
+    head: Option<&Head>,
+    epoch: Option<u64>,
+) -> Result<(), StoreError> {
+    let (kind, limit) = (Kind::Entries, chunk::ENTRIES_BYTES_MAX);
+    let missing = |what: What| Fault::from(Damage::Missing).on(what, None);
+    match head {
+        Some(_) if epoch.is_none() => Err(missing(What::Epoch)),
+        Some(_) => Ok(()),
+        None => match engine.chunk(ChunkKind::Entries, 0, kind, limit) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(Fault::Damage(_)) => Err(missing(What::Head)),
+            Err(fault) => Err(fault.on(What::Entries, Some(0))),
+        },
+    }
+}
+
+/// Binds a blob to its name.
+fn name_id(name: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(name).into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn plain_frame(kind: Kind, id: u64, content: &[u8]) -> Frame<&[u8], &[u8]> {

@@ -28,7 +28,9 @@ fn child() {
     let mut out = std::io::stderr().lock();
     for block in 0_u64.. {
         let head = grow(&store, epoch, 1 + block * 37 % 400);
-        writeln!(out, "acknowledged {}", head.size).unwrap();
+        // One write: a pipe takes it whole or not at all.
+        let line = format!("acknowledged {}\n", head.size);
+        out.write_all(line.as_bytes()).unwrap();
     }
 }
 
@@ -55,8 +57,6 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
         for line in lines {
             let line = line.unwrap();
             match line.strip_prefix("acknowledged ") {
-                // The last line may be cut off by the kill, but lines are short: a
-                // pipe takes them whole.
                 Some(size) => acknowledged = size.parse::<u64>().unwrap(),
                 None => assert!(!line.contains("panicked"), "round {round}: {line}"),
             }

@@ -1,0 +1,195 @@
+//! Values changed behind the store's back, through a raw sled handle: each is named.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod common;
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use auditchain_log::TileId;
+use auditchain_store::{Damage, SledStore, Store, StoreError, What};
+use common::{Block, grow};
+use tempfile::TempDir;
+
+/// A log of a few chunks, a tile, a body of several parts and a blob of several parts.
+fn sample() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    let (epoch, _) = store.acquire().unwrap();
+    grow(&store, epoch, 300);
+    let mut block = Block::after(store.head().unwrap().as_ref(), 4);
+    block.bodies[1] = Some(([5; 32], common::noise(1, 90_000).into_bytes()));
+    block.blobs = vec![(
+        "sha256/aa".to_owned(),
+        common::noise(2, 90_000).into_bytes(),
+    )];
+    block.append(&store, epoch, 300).unwrap();
+    dir
+}
+
+/// sled, as the store opens it.
+fn raw(dir: &Path) -> sled::Db {
+    let config = sled::Config::new()
+        .path(dir.join("store"))
+        .segment_size(4 << 20)
+        .flush_every_ms(None);
+    for _ in 0..100 {
+        match config.open() {
+            Ok(db) => return db,
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    config.open().unwrap()
+}
+
+fn change(dir: &Path, work: impl FnOnce(&sled::Db)) {
+    let db = raw(dir);
+    work(&db);
+    db.flush().unwrap();
+}
+
+fn read_all(dir: &Path) -> Result<(), StoreError> {
+    let store = SledStore::open_existing(dir)?;
+    let size = store.head()?.map_or(0, |head| head.size);
+    assert_eq!(size, 304, "a head was accepted that nobody wrote");
+    let mut index = 0;
+    while index < size {
+        let entries = store.entries_at(index)?.unwrap();
+        assert_eq!(entries.first(), index);
+        assert!(
+            (index..)
+                .zip(entries.iter())
+                .all(|(i, got)| got == common::entry(i))
+        );
+        index = entries.end();
+        assert_eq!(store.bodies_at(index - 1)?.unwrap().end(), index);
+    }
+    let id = TileId { level: 0, index: 0 };
+    store.tiles(&[id])?;
+    store.blob_names("")?;
+    store.blob("sha256/aa")?;
+    Ok(())
+}
+
+/// What must be named when the value under this key is damaged.
+fn expected(key: &[u8]) -> (What, Option<u64>) {
+    let chunk = |what| {
+        let last = u64::from_be_bytes(key[1..9].try_into().unwrap());
+        // Blocks of 300 and 4 entries: chunks end at 63, 127, 191, 255, 299 and 303.
+        let first = if last == 303 { 300 } else { last / 64 * 64 };
+        (what, Some(first))
+    };
+    match key[0] {
+        b'm' if key.starts_with(b"mopened") => (What::Format, None),
+        b'm' => (What::Epoch, None),
+        b'h' => (What::Head, None),
+        b'e' => chunk(What::Entries),
+        // Bodies are asked for by the last index of their chunk.
+        b'b' => (
+            What::Bodies,
+            Some(u64::from_be_bytes(key[1..9].try_into().unwrap())),
+        ),
+        b't' => (What::Tile(TileId { level: 0, index: 0 }), None),
+        b'n' => (What::BlobNames, None),
+        b'x' => (What::Blob("sha256/aa".to_owned()), None),
+        other => panic!("a key of an unknown kind: {other}"),
+    }
+}
+
+fn named(result: Result<(), StoreError>) -> (What, Option<u64>, Damage) {
+    match result {
+        Err(StoreError::Corrupt {
+            what,
+            index,
+            damage,
+        }) => (what, index, damage),
+        other => panic!("not named: {other:?}"),
+    }
+}
+
+fn keys(dir: &Path) -> Vec<(sled::IVec, sled::IVec)> {
+    raw(dir).iter().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn a_flipped_byte_in_any_value_is_named() {
+    let dir = sample();
+    read_all(dir.path()).unwrap();
+    for (round, (key, value)) in keys(dir.path()).into_iter().enumerate() {
+        // Head, middle and end of the value in turn.
+        let at = [0, 20, 40, value.len() / 2, value.len() - 1][round % 5].min(value.len() - 1);
+        let mut bad = value.to_vec();
+        bad[at] ^= 0x20;
+        change(dir.path(), |db| drop(db.insert(&key, bad).unwrap()));
+        let (what, index, _) = named(read_all(dir.path()));
+        assert_eq!((what, index), expected(&key), "{key:?} byte {at}");
+        // The opening counter has moved on if the store could be opened.
+        change(dir.path(), |db| drop(db.insert(&key, value).unwrap()));
+        read_all(dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn a_value_that_is_gone_or_cut_is_named() {
+    let dir = sample();
+    for (key, value) in keys(dir.path()) {
+        // A tile that is gone reads as none (the contract), a name as not listed.
+        let unnoticed = matches!(key[0], b't' | b'n');
+        change(dir.path(), |db| drop(db.remove(&key).unwrap()));
+        let result = read_all(dir.path());
+        if unnoticed {
+            result.unwrap();
+        } else {
+            let (what, index, damage) = named(result);
+            assert_eq!((what, index), expected(&key), "{key:?}");
+            assert!(
+                matches!(damage, Damage::Missing | Damage::Truncated),
+                "{damage}"
+            );
+        }
+        change(dir.path(), |db| {
+            drop(db.insert(&key, &value[..value.len() - 1]).unwrap());
+        });
+        let (what, index, damage) = named(read_all(dir.path()));
+        assert_eq!((what, index, damage), {
+            let (what, index) = expected(&key);
+            (what, index, Damage::Truncated)
+        });
+        change(dir.path(), |db| drop(db.insert(&key, value).unwrap()));
+        read_all(dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn values_put_in_each_others_place_are_named() {
+    let dir = sample();
+    let all = keys(dir.path());
+    let chunk = |kind: u8, last: u64| {
+        let key = [&[kind][..], &last.to_be_bytes(), &[0, 0]].concat();
+        all.iter()
+            .find(|(found, _)| **found == *key)
+            .unwrap()
+            .clone()
+    };
+    for (one, other) in [
+        (chunk(b'e', 63), chunk(b'e', 127)),
+        (chunk(b'b', 63), chunk(b'b', 127)),
+        (chunk(b'b', 63), chunk(b'e', 63)),
+    ] {
+        change(dir.path(), |db| {
+            db.insert(&one.0, &other.1).unwrap();
+            db.insert(&other.0, &one.1).unwrap();
+        });
+        let (what, index, damage) = named(read_all(dir.path()));
+        assert_eq!(damage, Damage::Misplaced);
+        assert!(what == What::Entries || what == What::Bodies);
+        assert!(index < Some(128));
+        change(dir.path(), |db| {
+            db.insert(&one.0, &one.1).unwrap();
+            db.insert(&other.0, &other.1).unwrap();
+        });
+        read_all(dir.path()).unwrap();
+    }
+}
