@@ -1,2 +1,5 @@
-//! Starts the service.
-fn main() {}
+//! auditchaind.
+
+fn main() -> std::process::ExitCode {
+    auditchain_service::main()
+}

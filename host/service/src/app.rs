@@ -1,0 +1,221 @@
+//! Start, run, drain: the life of the service.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use auditchain_store::HeadFile;
+use clap::Parser as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Args, Config, LogFormat};
+use crate::metrics::Metrics;
+use crate::open::{OpenError, open};
+use crate::published::Latest;
+use crate::sequencer::QUEUE_REQUESTS_MAX;
+use crate::serve::{App, router};
+
+/// Exit code of wrong usage or configuration.
+const EXIT_USAGE: u8 = 2;
+/// Requests under way may take this long once the service is told to stop; then their
+/// connections are closed. Kubernetes kills after 30 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the checkpoint beside the store follows the log. It detects a store that
+/// was put back by more than this; a crash may leave it behind by as much.
+const HEAD_FILE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the service stopped by itself.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    /// The log can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The address can't be served on.
+    #[error("can't listen on {address}: {error}")]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Serving failed.
+    #[error("serving failed: {0}")]
+    Serve(std::io::Error),
+    /// The log can't go on in this process; a restart finds out what was written.
+    #[error("the log can't be written any more: {0}")]
+    Store(auditchain_store::StoreError),
+    /// The sequencer's thread died.
+    #[error("the sequencer broke off; see the service's own log")]
+    Sequencer,
+}
+
+/// The program: parses the command line, runs, and says on exit how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match Config::load(&args) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("auditchaind: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let result = runtime
+        .map_err(RunError::Serve)
+        .and_then(|runtime| runtime.block_on(run(config, args.accept_store_as_it_is)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("auditchaind: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, then drains: no request that was taken is lost.
+///
+/// # Errors
+/// See [`RunError`].
+async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
+    let metrics = Arc::new(Metrics::new());
+    let ready = Arc::new(AtomicBool::new(true));
+    let opened = open(
+        &config,
+        accept_store_as_it_is,
+        Arc::clone(&metrics),
+        Arc::clone(&ready),
+    )?;
+    let address = config.listen;
+    let listen = |error| RunError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+
+    let (queue, jobs) = mpsc::channel(QUEUE_REQUESTS_MAX);
+    let sequencer = opened.sequencer;
+    let (ending, mut ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("sequencer".into())
+        .spawn(move || ending.send(sequencer.run(jobs)))
+        .map_err(RunError::Serve)?;
+    let (stop_following, stop) = oneshot::channel();
+    let following = tokio::spawn(follow(Arc::clone(&opened.latest), opened.head_file, stop));
+
+    let published = opened.latest.load_full();
+    tracing::info!(%address, origin = published.checkpoint.origin, size = published.size(), "serving");
+    // For scripts: with port 0 this is how they learn the address.
+    println!("auditchaind: serving http://{address}");
+    for vkey in &opened.vkeys {
+        println!("auditchaind: key {vkey}");
+    }
+
+    let app = Arc::new(App {
+        inflight_kib: Arc::new(Semaphore::new(config.inflight_bytes_max >> 10)),
+        seen_sources: Mutex::new(
+            published
+                .watermarks
+                .iter()
+                .map(|(s, _)| s.clone())
+                .collect::<BTreeSet<_>>(),
+        ),
+        config,
+        latest: Arc::clone(&opened.latest),
+        store: opened.store,
+        // Handlers upgrade it; when ours is dropped the sequencer's queue ends, even if
+        // a connection lives on.
+        queue: queue.downgrade(),
+        tags: opened.tags,
+        vkeys: opened.vkeys,
+        policies: opened.policies,
+        metrics,
+        ready,
+    });
+    let (stopping, stopped) = oneshot::channel::<()>();
+    let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
+        stop_signal().await;
+        tracing::info!("stopping: draining requests");
+        let _ = stopping.send(());
+    });
+    let deadline = async {
+        let _ = stopped.await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(RunError::Serve)?,
+        () = deadline => tracing::warn!("some requests did not end in time; their connections are closed"),
+        ended = &mut ended => {
+            ended.map_err(|_| RunError::Sequencer)?.map_err(RunError::Store)?;
+        }
+    }
+
+    // The last sender goes: the sequencer writes what waits and ends.
+    drop(queue);
+    let drained = ended.await;
+    let _ = stop_following.send(());
+    let _ = following.await;
+    drained
+        .map_err(|_| RunError::Sequencer)?
+        .map_err(RunError::Store)?;
+    tracing::info!(size = opened.latest.load().size(), "stopped");
+    Ok(())
+}
+
+/// Keeps the file beside the store up to date, off the path of the acknowledgement,
+/// and once more when it is told to stop.
+async fn follow(latest: Latest, mut file: HeadFile, mut stop: oneshot::Receiver<()>) {
+    let mut written = latest.load().size();
+    let mut stopping = false;
+    while !stopping {
+        stopping = tokio::time::timeout(HEAD_FILE_INTERVAL, &mut stop)
+            .await
+            .is_ok();
+        let published = latest.load_full();
+        if published.size() == written {
+            continue;
+        }
+        let write = move || {
+            let result = file.write(published.note.as_bytes());
+            (file, published.size(), result)
+        };
+        let Ok((returned, size, result)) = tokio::task::spawn_blocking(write).await else {
+            return;
+        };
+        file = returned;
+        match result {
+            Ok(()) => written = size,
+            Err(error) => tracing::error!(%error, "the checkpoint file can't be written"),
+        }
+    }
+}
+
+async fn stop_signal() {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::error!(%error, "no signal handler; only SIGKILL stops this process");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,188 @@
+//! From a request's bytes to a batch of canonical events.
+//!
+//! Hostile bytes never cost the neighbours: an event that has no canonical form is
+//! kept as the bytes that arrived and marked with the reason; only a body that is no
+//! EventList at all is refused.
+
+use auditchain_log::json::{EventList, SplitError, canonicalize, split_event_list};
+use auditchain_log::{BatchRecord, Hash, batch_digest, sha256};
+use auditchain_sandbox::SignatureAlgorithm;
+
+/// A request's events.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Who sent it.
+    pub(crate) source: String,
+    /// The sender's signature over it.
+    pub(crate) signature: Option<BatchSignature>,
+    /// The events' bytes, one after the other.
+    bytes: Vec<u8>,
+    events: Vec<Slot>,
+}
+
+/// What the sender says of the batch in the request's headers.
+#[derive(Debug, Clone)]
+pub(crate) struct BatchSignature {
+    /// The sender's number of this batch.
+    pub(crate) sequence: u64,
+    /// How it is signed.
+    pub(crate) algorithm: SignatureAlgorithm,
+    /// SubjectPublicKeyInfo, DER.
+    pub(crate) public_key: Vec<u8>,
+    /// DER.
+    pub(crate) signature: Vec<u8>,
+}
+
+impl BatchSignature {
+    /// An algorithm by its name in headers and entries.
+    #[must_use]
+    pub(crate) fn algorithm(name: &str) -> Option<SignatureAlgorithm> {
+        ALGORITHMS
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(algorithm, _)| *algorithm)
+    }
+
+    fn algorithm_name(&self) -> &'static str {
+        ALGORITHMS
+            .iter()
+            .find(|(algorithm, _)| *algorithm == self.algorithm)
+            .map_or("", |(_, name)| name)
+    }
+}
+
+const ALGORITHMS: [(SignatureAlgorithm, &str); 2] = [
+    (SignatureAlgorithm::EcdsaP256Sha256, "ecdsa-p256-sha256"),
+    (SignatureAlgorithm::Sm2Sm3, "sm2-sm3"),
+];
+
+#[derive(Debug)]
+struct Slot {
+    end: usize,
+    tag: u64,
+    undecodable: Option<&'static str>,
+}
+
+/// One event of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Event<'a> {
+    /// Canonical JSON, or for an undecodable event what arrived.
+    pub(crate) bytes: &'a [u8],
+    /// Why there is no canonical form.
+    pub(crate) undecodable: Option<&'static str>,
+    /// See [`TagKey`].
+    pub(crate) tag: u64,
+}
+
+/// Makes the tags by which duplicates are looked for: 64 bits of a keyed hash over
+/// source and bytes. The key is the store's secret, so nobody can aim at another's
+/// tag, and a tag left behind by an erased body tells nothing to who hasn't the key.
+/// A match is confirmed against the log before it counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TagKey(pub(crate) [u8; 32]);
+
+impl TagKey {
+    /// The tag of an event, or with another `kind` of other bytes that were kept.
+    #[must_use]
+    pub(crate) fn tag(&self, kind: Kind, source: &str, bytes: &[u8]) -> u64 {
+        let hash = sha256(&[&self.0, &[kind as u8], source.as_bytes(), &[0], bytes]);
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&hash.0[..8]);
+        u64::from_be_bytes(tag)
+    }
+}
+
+/// What is tagged.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// An event.
+    Event = 1,
+    /// The body of a refused request.
+    Rejection = 2,
+}
+
+impl Batch {
+    /// Splits and canonicalises the body of a request.
+    ///
+    /// # Errors
+    /// The body is no EventList.
+    pub(crate) fn decode(
+        source: &str,
+        body: &[u8],
+        signature: Option<BatchSignature>,
+        tags: &TagKey,
+    ) -> Result<Self, SplitError> {
+        let EventList { items, .. } = split_event_list(body)?;
+        let mut bytes = Vec::with_capacity(body.len());
+        let mut events = Vec::with_capacity(items.len());
+        for item in items {
+            let start = bytes.len();
+            let undecodable = match canonicalize(item, &mut bytes) {
+                Ok(()) => None,
+                Err(error) => {
+                    bytes.extend_from_slice(item);
+                    Some(error.code())
+                }
+            };
+            let tag = tags.tag(Kind::Event, source, &bytes[start..]);
+            events.push(Slot {
+                end: bytes.len(),
+                tag,
+                undecodable,
+            });
+        }
+        Ok(Self {
+            source: source.into(),
+            signature,
+            bytes,
+            events,
+        })
+    }
+
+    /// How many events.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// The events in their order.
+    pub(crate) fn events(&self) -> impl Iterator<Item = Event<'_>> {
+        self.events.iter().scan(0, |start, slot| {
+            let bytes = &self.bytes[*start..slot.end];
+            *start = slot.end;
+            Some(Event {
+                bytes,
+                undecodable: slot.undecodable,
+                tag: slot.tag,
+            })
+        })
+    }
+
+    /// What a sender signs for the events.
+    #[must_use]
+    pub(crate) fn digest(&self) -> Hash {
+        batch_digest(self.events().map(|event| event.bytes))
+    }
+
+    /// What goes into the log of a signed batch of which `events` are new.
+    #[must_use]
+    pub(crate) fn record(&self, events: usize) -> Option<BatchRecord> {
+        use base64::Engine as _;
+        let base64 = &base64::engine::general_purpose::STANDARD;
+        self.signature.as_ref().map(|signature| BatchRecord {
+            algorithm: signature.algorithm_name().into(),
+            count: count(self.len()),
+            digest: self.digest(),
+            events: count(events),
+            key: base64.encode(&signature.public_key),
+            sequence: signature.sequence,
+            signature: base64.encode(&signature.signature),
+        })
+    }
+}
+
+/// Bounded by the splitter's limit on items, far below 2^32.
+fn count(events: usize) -> u32 {
+    u32::try_from(events).unwrap_or(u32::MAX)
+}

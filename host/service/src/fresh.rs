@@ -1,0 +1,143 @@
+//! What of the waiting requests is not in the log yet.
+//!
+//! Identity is source and bytes. An auditID is no identity: a client chooses it, and a
+//! log that went by it would let an attacker suppress evidence.
+
+use std::collections::HashMap;
+
+use auditchain_log::RejectionRecord;
+use auditchain_log::json::EventView;
+use auditchain_store::{Store, StoreError};
+
+use crate::decode::{Batch, Event, Kind, TagKey};
+use crate::dedup::Dedup;
+use crate::sequencer::{Job, Work};
+
+/// The new part of the requests of a block.
+pub(crate) struct New<'j> {
+    /// Requests with at least one new event, in the order of arrival.
+    pub(crate) batches: Vec<NewBatch<'j>>,
+    /// Refused requests that were not refused before.
+    pub(crate) rejections: Vec<NewRejection<'j>>,
+    /// Events of each request that are in the log, or earlier in this block.
+    pub(crate) duplicates: Vec<u64>,
+}
+
+/// A request's new events.
+pub(crate) struct NewBatch<'j> {
+    /// Which request.
+    pub(crate) job: usize,
+    pub(crate) batch: &'j Batch,
+    pub(crate) events: Vec<NewEvent<'j>>,
+}
+
+/// An event that is not in the log yet.
+pub(crate) struct NewEvent<'j> {
+    pub(crate) event: Event<'j>,
+    pub(crate) view: EventView<'j>,
+}
+
+/// A refused request that is not in the log yet.
+pub(crate) struct NewRejection<'j> {
+    pub(crate) source: &'j str,
+    pub(crate) record: &'j RejectionRecord,
+    pub(crate) body: &'j [u8],
+    pub(crate) tag: u64,
+}
+
+/// Sorts the known from the new.
+///
+/// # Errors
+/// The store fails or is damaged.
+pub(crate) fn find<'j>(
+    jobs: &'j [Job],
+    dedup: &mut Dedup,
+    tags: &TagKey,
+    store: &impl Store,
+) -> Result<New<'j>, StoreError> {
+    let mut in_block = InBlock::default();
+    let mut new = New {
+        batches: vec![],
+        rejections: vec![],
+        duplicates: vec![0; jobs.len()],
+    };
+    for (job, waiting) in jobs.iter().enumerate() {
+        match &waiting.work {
+            Work::Batch(batch) => {
+                let mut events = Vec::with_capacity(batch.len());
+                for event in batch.events() {
+                    let view = EventView::read(event.bytes);
+                    if in_block.holds(event.tag, &batch.source, event.bytes)
+                        || in_log(
+                            event.tag,
+                            view.stage_timestamp_us(),
+                            event.bytes,
+                            dedup,
+                            store,
+                        )?
+                    {
+                        new.duplicates[job] += 1;
+                        continue;
+                    }
+                    in_block.add(event.tag, &batch.source, event.bytes);
+                    events.push(NewEvent { event, view });
+                }
+                if !events.is_empty() {
+                    new.batches.push(NewBatch { job, batch, events });
+                }
+            }
+            Work::Rejection {
+                source,
+                record,
+                body,
+            } => {
+                let tag = tags.tag(Kind::Rejection, source, body);
+                if !in_block.holds(tag, source, body) && !in_log(tag, None, body, dedup, store)? {
+                    in_block.add(tag, source, body);
+                    new.rejections.push(NewRejection {
+                        source,
+                        record,
+                        body,
+                        tag,
+                    });
+                }
+            }
+        }
+    }
+    Ok(new)
+}
+
+/// A tag that matches is confirmed against the body itself. Where the body was erased
+/// since, the tag alone decides: nobody without the key can make it match.
+fn in_log(
+    tag: u64,
+    time_us: Option<i64>,
+    bytes: &[u8],
+    dedup: &mut Dedup,
+    store: &impl Store,
+) -> Result<bool, StoreError> {
+    for index in dedup.candidates(tag, time_us, store)? {
+        let chunk = store.bodies_at(index)?;
+        let body = chunk.as_ref().and_then(|chunk| chunk.get(index));
+        if body.is_none_or(|body| body.bytes == bytes) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What this block holds already.
+#[derive(Default)]
+struct InBlock<'j>(HashMap<u64, Vec<(&'j str, &'j [u8])>>);
+
+impl<'j> InBlock<'j> {
+    fn holds(&self, tag: u64, source: &str, bytes: &[u8]) -> bool {
+        self.0
+            .get(&tag)
+            .is_some_and(|same| same.contains(&(source, bytes)))
+    }
+
+    fn add(&mut self, tag: u64, source: &'j str, bytes: &'j [u8]) {
+        self.0.entry(tag).or_default().push((source, bytes));
+    }
+}

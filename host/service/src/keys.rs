@@ -1,0 +1,172 @@
+//! The log's own keys: one ECDSA P-256 and one Ed25519 key of the same name, the
+//! origin. PEM files under `DIR/keys`, readable by their owner alone, made at the
+//! first start.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use auditchain_log::{KeyError, SignerKey};
+
+/// File names, in the order in which the keys sign.
+const FILES: [&str; 2] = ["log-p256.pem", "log-ed25519.pem"];
+
+/// Why there are no keys to sign with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum KeysError {
+    /// A file can't be read or written.
+    #[error("key file {path}: {error}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A file holds no key.
+    #[error("key file {path}: {error}")]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: KeyError,
+    },
+    /// Others could read the private key.
+    #[error("key file {path} can be read by others (mode {mode:o}); run: chmod 600 {path}")]
+    Mode {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// One of the two is gone.
+    #[error("key file {0} is missing while the other one is there; restore it from your backup")]
+    Half(PathBuf),
+    /// The system gives no random bytes.
+    #[error("no random bytes from the system: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Whether a first start has made keys in this data directory.
+#[must_use]
+pub(crate) fn exist(data: &Path) -> bool {
+    FILES
+        .iter()
+        .any(|file| data.join("keys").join(file).exists())
+}
+
+/// Reads the keys.
+///
+/// # Errors
+/// A file is missing, readable by others, or no key.
+pub(crate) fn load(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysError> {
+    FILES
+        .iter()
+        .map(|file| read(&data.join("keys").join(file), origin))
+        .collect()
+}
+
+/// Makes new keys.
+///
+/// # Errors
+/// No random bytes, or the files can't be written.
+pub(crate) fn create(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysError> {
+    let dir = data.join("keys");
+    fs::create_dir_all(&dir).map_err(|error| KeysError::Io {
+        path: dir.clone(),
+        error,
+    })?;
+    let at = |file: &str, error| KeysError::Key {
+        path: dir.join(file),
+        error,
+    };
+    let p256 = loop {
+        // A random scalar is past the group's order once in 2^32: draw again.
+        if let Ok(key) = SignerKey::ecdsa_p256(origin, &random()?) {
+            break key;
+        }
+    };
+    let ed25519 = SignerKey::ed25519(origin, &random()?).map_err(|error| at(FILES[1], error))?;
+    let keys = vec![p256, ed25519];
+    for (file, key) in FILES.iter().zip(&keys) {
+        let pem = key.to_pem().map_err(|error| at(file, error))?;
+        let path = dir.join(file);
+        write_private(&path, pem.as_bytes()).map_err(|error| KeysError::Io { path, error })?;
+    }
+    // The names of the files must survive a power cut as the files do.
+    fs::File::open(&dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| KeysError::Io { path: dir, error })?;
+    Ok(keys)
+}
+
+/// 32 bytes from the system.
+///
+/// # Errors
+/// It has none.
+pub(crate) fn random() -> Result<[u8; 32], KeysError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(KeysError::Random)?;
+    Ok(bytes)
+}
+
+fn read(path: &Path, origin: &str) -> Result<SignerKey, KeysError> {
+    let io = |error| KeysError::Io {
+        path: path.into(),
+        error,
+    };
+    if !path.exists() {
+        return Err(KeysError::Half(path.into()));
+    }
+    let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeysError::Mode {
+            path: path.into(),
+            mode,
+        });
+    }
+    let pem = fs::read_to_string(path).map_err(io)?;
+    SignerKey::from_pem(origin, &pem).map_err(|error| KeysError::Key {
+        path: path.into(),
+        error,
+    })
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_guarded() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!exist(dir.path()));
+        let made = create(dir.path(), "example.com/log").unwrap();
+        let read = load(dir.path(), "example.com/log").unwrap();
+        for (made, read) in made.iter().zip(&read) {
+            assert_eq!(made.verifier(), read.verifier());
+        }
+        assert!(matches!(
+            create(dir.path(), "example.com/log"),
+            Err(KeysError::Io { .. })
+        ));
+        let path = dir.path().join("keys").join(FILES[0]);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(
+            load(dir.path(), "a"),
+            Err(KeysError::Mode { mode: 0o640, .. })
+        ));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(load(dir.path(), "a"), Err(KeysError::Half(_))));
+    }
+}

@@ -1,0 +1,428 @@
+//! From a data directory to a running log: keys, store, rollback check, policies.
+//!
+//! ```text
+//! DIR/keys/log-p256.pem, log-ed25519.pem   private keys, 0600
+//! DIR/store/                               the log (sled)
+//! DIR/checkpoint                           the last checkpoint, outside of the store
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use auditchain_log::{
+    Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, LimitsRecord, Note, Payload,
+    PolicyRecord, RbacRecord, SealRecord, SignerKey, TreeSize, root_at, sha256,
+};
+use auditchain_sandbox::{
+    Engine, EngineOptions, ModuleRef, PolicySet, PolicySpec, builtin_module, default_policies,
+};
+use auditchain_store::{AppendError, HeadFile, SledStore, Store, StoreError};
+
+use crate::block::Block;
+use crate::config::Config;
+use crate::decode::TagKey;
+use crate::keys::{self, KeysError};
+use crate::metrics::Metrics;
+use crate::published::{Latest, Published, PublishedTiles};
+use crate::sequencer::Sequencer;
+use crate::state::LogState;
+
+/// Where the key of the duplicate index is kept.
+const TAG_KEY_BLOB: &str = "tag-key";
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum OpenError {
+    /// The store refuses or is damaged.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The first block, or that of a policy change, can't be written.
+    #[error("store: {0}")]
+    Append(#[from] AppendError),
+    /// The keys are not usable.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// A file that the configuration names can't be read.
+    #[error("can't read {path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A policy is refused.
+    #[error("policy {name}: {reason}")]
+    Policy {
+        /// File or name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// wasmtime doesn't start.
+    #[error("sandbox: {0}")]
+    Sandbox(String),
+    /// The log has another name.
+    #[error("this log is {found}, not {asked}; a log's origin is fixed at its first start")]
+    Origin {
+        /// In the store.
+        found: String,
+        /// In the configuration.
+        asked: String,
+    },
+    /// The keys are not those that the log began with.
+    #[error("the keys in {0} are not the log's keys; restore them from your backup")]
+    OtherKeys(PathBuf),
+    /// The store is older than the checkpoint beside it, or another log's.
+    #[error(
+        "ROLLBACK: {0}. Restore the newest store; if this loss is known and accepted, move the file `checkpoint` away and start with --accept-store-as-it-is"
+    )]
+    Rollback(String),
+    /// An entry can't be written.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+}
+
+/// An open log: the sequencer to run, and what readers need.
+pub(crate) struct Opened {
+    /// To be run on a thread of its own.
+    pub(crate) sequencer: Sequencer,
+    /// For readers.
+    pub(crate) store: Arc<SledStore>,
+    /// The last checkpoint.
+    pub(crate) latest: Latest,
+    /// The file beside the store.
+    pub(crate) head_file: HeadFile,
+    /// Of the duplicate index.
+    pub(crate) tags: TagKey,
+    /// The log's public keys.
+    pub(crate) vkeys: Vec<String>,
+    /// The policies in force.
+    pub(crate) policies: Vec<PolicyRecord>,
+}
+
+/// Opens the log of the configuration, or makes it.
+///
+/// # Errors
+/// See [`OpenError`].
+pub(crate) fn open(
+    config: &Config,
+    accept_store_as_it_is: bool,
+    metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
+) -> Result<Opened, OpenError> {
+    let policies = Policies::load(config)?;
+    let store = Arc::new(SledStore::open(&config.data)?);
+    let (epoch, head) = store.acquire()?;
+    let mut head_file = HeadFile::new(&config.data);
+    let (state, keys, tags) = match &head {
+        Some(head) => {
+            let tags = read_tag_key(&*store)?;
+            let state = LogState::load(head, &tags, &*store)?;
+            if let Some(asked) = config
+                .origin
+                .as_ref()
+                .filter(|asked| **asked != state.origin)
+            {
+                return Err(OpenError::Origin {
+                    found: state.origin,
+                    asked: asked.clone(),
+                });
+            }
+            let keys = keys::load(&config.data, &state.origin)?;
+            if state.keys != vkeys(&keys) {
+                return Err(OpenError::OtherKeys(config.data.join("keys")));
+            }
+            (state, keys, tags)
+        }
+        None => {
+            if let Some(note) = head_file.read()? {
+                let note = String::from_utf8_lossy(&note);
+                let size = note.lines().nth(1).unwrap_or("?");
+                if !accept_store_as_it_is {
+                    return Err(OpenError::Rollback(format!(
+                        "the store is empty, but the file checkpoint says that the log had {size} entries"
+                    )));
+                }
+            }
+            let origin = config.origin.clone().map_or_else(random_origin, Ok)?;
+            let keys = if keys::exist(&config.data) {
+                keys::load(&config.data, &origin)?
+            } else {
+                keys::create(&config.data, &origin)?
+            };
+            (LogState::new(&origin), keys, TagKey(keys::random()?))
+        }
+    };
+    let in_force = policies.in_force();
+    let latest = Arc::new(ArcSwap::from_pointee(Published::empty(&state.origin)));
+    let Policies {
+        set,
+        records,
+        kept,
+        rbac,
+    } = policies;
+    let mut sequencer = Sequencer {
+        store: Arc::clone(&store),
+        epoch,
+        state,
+        policies: set,
+        rbac_snapshot: rbac.as_ref().map(|rbac| rbac.digest.to_string()),
+        vkeys: vkeys(&keys),
+        keys,
+        tags,
+        latest: Arc::clone(&latest),
+        metrics,
+        ready,
+    };
+    sequencer.publish();
+    if head.is_some() {
+        refuse_rollback(&sequencer, &head_file, accept_store_as_it_is)?;
+    }
+    if sequencer.state.in_force != Some(in_force) {
+        sequencer.state.in_force = Some(in_force);
+        write_in_force(&mut sequencer, &records, kept, rbac)?;
+        sequencer.publish();
+    }
+    head_file.write(latest.load().note.as_bytes())?;
+    let vkeys = sequencer.vkeys.clone();
+    Ok(Opened {
+        store,
+        latest,
+        head_file,
+        tags,
+        vkeys,
+        policies: records,
+        sequencer,
+    })
+}
+
+fn vkeys(keys: &[SignerKey]) -> Vec<String> {
+    keys.iter().map(|key| key.verifier().to_string()).collect()
+}
+
+fn random_origin() -> Result<String, KeysError> {
+    Ok(format!(
+        "auditchain.local/{}",
+        hex::encode(&keys::random()?[..8])
+    ))
+}
+
+fn read_tag_key(store: &impl Store) -> Result<TagKey, StoreError> {
+    let bytes = store
+        .blob(TAG_KEY_BLOB)?
+        .and_then(|bytes| bytes.try_into().ok());
+    let missing = || crate::state::damaged(auditchain_store::What::Blob(TAG_KEY_BLOB.into()), None);
+    Ok(TagKey(bytes.ok_or_else(missing)?))
+}
+
+/// The policies of the configuration, compiled, with what the log keeps of them.
+struct Policies {
+    set: PolicySet,
+    records: Vec<PolicyRecord>,
+    /// Modules, settings and the RBAC snapshot, by digest.
+    kept: Vec<(Hash, Vec<u8>)>,
+    rbac: Option<RbacRecord>,
+}
+
+impl Policies {
+    fn load(config: &Config) -> Result<Self, OpenError> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| OpenError::File {
+                path: path.clone(),
+                error,
+            })
+        };
+        let snapshot = config.rbac_snapshot.as_ref().map(read).transpose()?;
+        let mut specs = Vec::new();
+        for path in &config.policies {
+            let refuse = |reason: String| OpenError::Policy {
+                name: path.display().to_string(),
+                reason,
+            };
+            let text = String::from_utf8(read(path)?).map_err(|error| refuse(error.to_string()))?;
+            let base = path.parent().unwrap_or(Path::new(""));
+            let resolve = |module: &ModuleRef| match module {
+                ModuleRef::Builtin(_) => builtin_module(module),
+                ModuleRef::File(file) => std::fs::read(base.join(file)).map(Arc::from),
+            };
+            specs.push(
+                PolicySpec::from_yaml(&text, resolve).map_err(|error| refuse(error.to_string()))?,
+            );
+        }
+        if specs.is_empty() {
+            specs = default_policies();
+        }
+        let engine = Engine::new(&EngineOptions::default())
+            .map_err(|error| OpenError::Sandbox(error.to_string()))?;
+        let set = PolicySet::load(&engine, &specs, snapshot.as_deref()).map_err(|error| {
+            OpenError::Policy {
+                name: error.policy,
+                reason: error.problem.to_string(),
+            }
+        })?;
+        let mut records = Vec::new();
+        let mut kept = Vec::new();
+        for (policy, spec) in set.policies().iter().zip(&specs) {
+            let (module, settings) = (Hash(policy.module_digest()), Hash(policy.settings_digest()));
+            let limits = policy.limits();
+            records.push(PolicyRecord {
+                limits: LimitsRecord {
+                    fuel_base: limits.fuel_base,
+                    fuel_per_event: limits.fuel_per_event,
+                    memory_bytes: limits.memory_bytes,
+                    output_bytes: limits.output_bytes,
+                    slice_events: limits.slice_events,
+                },
+                mode: policy.mode(),
+                module,
+                name: policy.name().into(),
+                settings,
+            });
+            kept.push((module, spec.module.to_vec()));
+            kept.push((settings, policy.settings().as_bytes().to_vec()));
+        }
+        let rbac = snapshot.map(|bytes| {
+            let record = RbacRecord {
+                digest: sha256(&[&bytes]),
+                size: bytes.len() as u64,
+            };
+            kept.push((record.digest, bytes));
+            record
+        });
+        Ok(Self {
+            set,
+            records,
+            kept,
+            rbac,
+        })
+    }
+
+    /// A hash over all that a verdict depends on besides the events.
+    fn in_force(&self) -> Hash {
+        // Structs of strings and numbers: serialising them can't fail.
+        let text = serde_json::to_vec(&(&self.records, &self.rbac)).unwrap_or_default();
+        sha256(&[&text])
+    }
+}
+
+/// The checkpoint beside the store was signed after a commit: the store must hold at
+/// least that, and the same.
+fn refuse_rollback(sequencer: &Sequencer, file: &HeadFile, accept: bool) -> Result<(), OpenError> {
+    let published = sequencer.latest.load();
+    let result = match file.read()? {
+        // A crash right after the first block.
+        None if published.blocks <= 1 => Ok(()),
+        None => Err("the file checkpoint is missing".into()),
+        Some(note) => compare(&note, sequencer, &published)?,
+    };
+    match result {
+        Err(reason) if accept => {
+            tracing::warn!(
+                reason,
+                "started on a store that may have been rolled back, as asked"
+            );
+            Ok(())
+        }
+        other => other.map_err(OpenError::Rollback),
+    }
+}
+
+fn compare(
+    note: &[u8],
+    sequencer: &Sequencer,
+    published: &Published,
+) -> Result<Result<(), String>, StoreError> {
+    let verifiers: Vec<_> = sequencer
+        .keys
+        .iter()
+        .map(|key| key.verifier().clone())
+        .collect();
+    let checkpoint = Note::parse(note)
+        .map_err(|e| e.to_string())
+        .and_then(|note| {
+            note.verify(&verifiers).map_err(|e| e.to_string())?;
+            Checkpoint::parse(note.text()).map_err(|e| e.to_string())
+        });
+    let kept = match checkpoint {
+        Ok(kept) => kept,
+        Err(error) => {
+            return Ok(Err(format!(
+                "the file checkpoint is not this log's: {error}"
+            )));
+        }
+    };
+    let (had, has) = (kept.size.0, published.size());
+    if had > has {
+        return Ok(Err(format!(
+            "the store has {has} entries, but the file checkpoint says that the log had {had}"
+        )));
+    }
+    let tiles = PublishedTiles {
+        published,
+        store: &*sequencer.store,
+    };
+    if root_at(TreeSize(had), &tiles)? != kept.root {
+        return Ok(Err(format!(
+            "the store's first {had} entries are not those of the file checkpoint"
+        )));
+    }
+    Ok(Ok(()))
+}
+
+/// Writes the block that puts policies, snapshot and, at genesis, keys into force.
+fn write_in_force(
+    sequencer: &mut Sequencer,
+    records: &[PolicyRecord],
+    kept: Vec<(Hash, Vec<u8>)>,
+    rbac: Option<RbacRecord>,
+) -> Result<(), OpenError> {
+    let seal = sequencer.latest.load_full();
+    let now_us = jiff::Timestamp::now()
+        .as_microsecond()
+        .max(sequencer.state.time_us);
+    let verdict = (sequencer.state.size > 0).then(|| sequencer.judge_seal(&seal, now_us));
+    let genesis_keys = if verdict.is_none() {
+        sequencer.vkeys.clone()
+    } else {
+        Vec::new()
+    };
+    let mut block = Block::start(&mut sequencer.state, now_us);
+    if let Some(verdict) = verdict {
+        let seal = SealRecord {
+            note: seal.note.clone(),
+        };
+        block.push(Payload::Seal { seal, verdict }, None)?;
+    } else {
+        block.keep(TAG_KEY_BLOB.into(), sequencer.tags.0.to_vec());
+        block.state().keys.clone_from(&genesis_keys);
+    }
+    for key in genesis_keys {
+        let record = KeyRecord {
+            key,
+            role: KeyRole::Log,
+            source: None,
+            state: KeyState::Begin,
+        };
+        block.push(Payload::Key(record), None)?;
+    }
+    block.push(
+        Payload::Policy {
+            policies: records.to_vec(),
+        },
+        None,
+    )?;
+    if let Some(rbac) = rbac {
+        block.push(Payload::Rbac(rbac), None)?;
+    }
+    // The same module twice, or settings that were in force before: kept once.
+    let kept: BTreeMap<Hash, Vec<u8>> = kept.into_iter().collect();
+    for (digest, bytes) in kept {
+        block.keep(format!("sha256/{digest}"), bytes);
+    }
+    block.append(sequencer.epoch, &*sequencer.store)?;
+    Ok(())
+}

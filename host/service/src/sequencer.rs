@@ -1,0 +1,415 @@
+//! The one writer of the log. All that waits becomes one block: one verification,
+//! one fsync, one signature for many requests. Reads top to bottom in [`Sequencer::block`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use auditchain_log::{
+    Checkpoint, EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, TreeSize, Verdict,
+    sign_note,
+};
+use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
+use auditchain_store::{Epoch, SledStore, Store as _, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::alert::Alerts;
+use crate::block::{Block, BlockError};
+use crate::decode::{Batch, TagKey};
+use crate::fresh::{self, NewBatch, NewRejection};
+use crate::judge;
+use crate::metrics::{EventLabels, Metrics, SourceLabels};
+use crate::published::{Latest, Published};
+use crate::state::LogState;
+use crate::verdict;
+
+/// Events after which no further request joins a block: bounds what a request at the
+/// head of the queue waits for. One request is never split.
+pub(crate) const BLOCK_EVENTS_MAX: usize = 8192;
+/// Requests that may wait; their bytes are bounded before they get here.
+pub(crate) const QUEUE_REQUESTS_MAX: usize = 1024;
+
+/// A request that waits for its block. The permit stands for its bytes.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// What to write.
+    pub(crate) work: Work,
+    /// When it arrived.
+    pub(crate) arrived: Instant,
+    /// Released when the job is done.
+    pub(crate) permit: OwnedSemaphorePermit,
+    /// Where the sender waits.
+    pub(crate) reply: oneshot::Sender<Result<Ack, Unavailable>>,
+}
+
+/// What to write.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Events.
+    Batch(Batch),
+    /// A request that was refused, with the bytes that arrived.
+    Rejection {
+        /// Who sent it.
+        source: String,
+        /// What was wrong.
+        record: RejectionRecord,
+        /// The request's body.
+        body: Vec<u8>,
+    },
+}
+
+/// What became of a request. It is on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ack {
+    /// Events written with a valid verdict.
+    pub(crate) accepted: u64,
+    /// Events written with an invalid one.
+    pub(crate) rejected: u64,
+    /// Events that were in the log already.
+    pub(crate) duplicates: u64,
+    /// Size of the log that holds them.
+    pub(crate) size: u64,
+}
+
+/// Nothing was written; the sender should try again.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unavailable(pub(crate) String);
+
+/// Owns the log's state. Runs on a thread of its own.
+pub(crate) struct Sequencer {
+    pub(crate) store: Arc<SledStore>,
+    pub(crate) epoch: Epoch,
+    pub(crate) state: LogState,
+    pub(crate) policies: PolicySet,
+    pub(crate) rbac_snapshot: Option<String>,
+    pub(crate) keys: Vec<SignerKey>,
+    /// Their public halves, as guests take them.
+    pub(crate) vkeys: Vec<String>,
+    pub(crate) tags: TagKey,
+    pub(crate) latest: Latest,
+    pub(crate) metrics: Arc<Metrics>,
+    /// False while a failed write keeps the log from going on.
+    pub(crate) ready: Arc<AtomicBool>,
+}
+
+impl Sequencer {
+    /// Writes blocks until all senders are gone, then returns: nothing that was
+    /// accepted into the queue is lost on shutdown.
+    ///
+    /// # Errors
+    /// A write failed in a way that only a restart can clear up. Those who wait have
+    /// been told to try again.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
+        while let Some(job) = queue.blocking_recv() {
+            let mut events = job.events();
+            let mut jobs = vec![job];
+            while events < BLOCK_EVENTS_MAX && jobs.len() < QUEUE_REQUESTS_MAX {
+                let Ok(job) = queue.try_recv() else { break };
+                events += job.events();
+                jobs.push(job);
+            }
+            self.block_and_answer(jobs)?;
+        }
+        Ok(())
+    }
+
+    fn block_and_answer(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
+        let mut fatal = Ok(());
+        if !self.ready.load(Ordering::Acquire) {
+            fatal = self.recover();
+        }
+        let result = if self.ready.load(Ordering::Acquire) {
+            self.block(&jobs).map_err(|error| {
+                self.metrics.append_failures.inc();
+                tracing::error!(%error, "the block was not written; its senders are told to try again");
+                // The state ran ahead of the store.
+                self.ready.store(false, Ordering::Release);
+                fatal = self.recover();
+                Unavailable(error.to_string())
+            })
+        } else {
+            Err(Unavailable(
+                "the log can't be written; see the service's own log".into(),
+            ))
+        };
+        for (i, job) in jobs.into_iter().enumerate() {
+            self.metrics
+                .ack
+                .observe(job.arrived.elapsed().as_secs_f64());
+            let answer = result.as_ref().map(|acks| acks[i]).map_err(Clone::clone);
+            // A sender that hung up will send again and find duplicates.
+            let _ = job.reply.send(answer);
+            drop(job.permit);
+        }
+        fatal
+    }
+
+    /// Reads the state back after a failed write: the outcome may be either.
+    fn recover(&mut self) -> Result<(), StoreError> {
+        let loaded = self.store.acquire().and_then(|(epoch, head)| {
+            let state = match head {
+                Some(head) => LogState::load(&head, &self.tags, &*self.store)?,
+                None => LogState::new(&self.state.origin),
+            };
+            Ok((epoch, state))
+        });
+        match loaded {
+            Ok((epoch, state)) => {
+                self.epoch = epoch;
+                self.state = state;
+                if self.state.size != self.latest.load().size() {
+                    self.publish();
+                }
+                self.ready.store(true, Ordering::Release);
+            }
+            Err(error @ StoreError::Failed) => return Err(error),
+            Err(error) => tracing::error!(%error, "the log can't be read back"),
+        }
+        Ok(())
+    }
+
+    /// Writes one block with all that is new in `jobs`; an answer for each.
+    fn block(&mut self, jobs: &[Job]) -> Result<Vec<Ack>, BlockError> {
+        // 1. What is in the log already adds nothing.
+        let new = fresh::find(jobs, &mut self.state.dedup, &self.tags, &*self.store)?;
+        let mut acks = new
+            .duplicates
+            .iter()
+            .map(|n| Ack::of_duplicates(*n))
+            .collect::<Vec<_>>();
+        if new.batches.is_empty() && new.rejections.is_empty() {
+            acks.iter_mut().for_each(|ack| ack.size = self.state.size);
+            return Ok(acks);
+        }
+        // 2. The policies judge the new events together with the last block's seal.
+        let seal = self.latest.load_full();
+        let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond());
+        let started = Instant::now();
+        let context = judge::Context {
+            policies: &self.policies,
+            seal: &seal,
+            vkeys: &self.vkeys,
+            rbac_snapshot: self.rbac_snapshot.as_deref(),
+        };
+        let (judged, records) = context.judge(&mut block, &new.batches);
+        self.metrics.verify.observe(started.elapsed().as_secs_f64());
+        // 3. The last block's seal first, then the entries in the order of arrival.
+        let mut alerts = Alerts::default();
+        write_seal(&mut block, &seal, &judged.block, &mut alerts)?;
+        write_batches(
+            &mut block,
+            &new.batches,
+            &judged,
+            records,
+            &mut acks,
+            &mut alerts,
+        )?;
+        write_rejections(&mut block, &new.rejections, &mut alerts)?;
+        // 4. One atomic write, one fsync. A crash before it leaves the log as it was,
+        //    a crash after it the whole block; either way the senders, who have no
+        //    answer yet, send again and lose nothing.
+        let started = Instant::now();
+        block.append(self.epoch, &*self.store)?;
+        self.metrics.append.observe(started.elapsed().as_secs_f64());
+        // 5. Only now: sign, publish, tell. A crash here loses the signature; the
+        //    next start makes the same one again.
+        self.publish();
+        self.count(jobs, &acks, &new.batches);
+        alerts.send(&self.metrics);
+        acks.iter_mut().for_each(|ack| ack.size = self.state.size);
+        Ok(acks)
+    }
+
+    /// The policies' verdict on the last block's seal, where no event is judged along.
+    pub(crate) fn judge_seal(&self, seal: &Published, time_us: i64) -> Verdict {
+        let context = judge::Context {
+            policies: &self.policies,
+            seal,
+            vkeys: &self.vkeys,
+            rbac_snapshot: self.rbac_snapshot.as_deref(),
+        };
+        verdict::of(&context.judge_seal(self.state.blocks, time_us).block)
+    }
+
+    /// Signs the state's tree and shows it to readers.
+    pub(crate) fn publish(&self) {
+        let state = &self.state;
+        let checkpoint = Checkpoint {
+            origin: state.origin.clone(),
+            size: TreeSize(state.size),
+            root: state.edge.root(),
+        };
+        let note = sign_note(&checkpoint.to_text(), &self.keys);
+        let watermarks = state
+            .watermarks
+            .iter()
+            .map(|(s, us)| (s.clone(), *us))
+            .collect();
+        self.latest.store(Arc::new(Published {
+            checkpoint,
+            note,
+            edge: state.edge.clone(),
+            blocks: state.blocks,
+            time_us: state.time_us,
+            watermarks,
+        }));
+    }
+
+    fn count(&self, jobs: &[Job], acks: &[Ack], new: &[NewBatch<'_>]) {
+        for (job, ack) in jobs.iter().zip(acks) {
+            let Work::Batch(batch) = &job.work else {
+                continue;
+            };
+            for (outcome, n) in [
+                ("accepted", ack.accepted),
+                ("rejected", ack.rejected),
+                ("duplicate", ack.duplicates),
+            ] {
+                let labels = EventLabels {
+                    source: batch.source.clone(),
+                    outcome,
+                };
+                self.metrics.events.get_or_create(&labels).inc_by(n);
+            }
+        }
+        for batch in new {
+            let undecodable = batch
+                .events
+                .iter()
+                .filter(|new| new.event.undecodable.is_some())
+                .count();
+            let labels = SourceLabels {
+                source: batch.batch.source.clone(),
+            };
+            self.metrics
+                .undecodable
+                .get_or_create(&labels)
+                .inc_by(undecodable as u64);
+        }
+        for (source, us) in &self.state.watermarks {
+            let lag_us = self.state.time_us.saturating_sub(*us);
+            let labels = SourceLabels {
+                source: source.clone(),
+            };
+            self.metrics
+                .lag
+                .get_or_create(&labels)
+                .set(lag_us as f64 / 1e6);
+        }
+        self.metrics.blocks.inc();
+        self.metrics
+            .size
+            .set(i64::try_from(self.state.size).unwrap_or(i64::MAX));
+    }
+}
+
+fn write_seal(
+    block: &mut Block<'_>,
+    seal: &Published,
+    found: &[Finding],
+    alerts: &mut Alerts,
+) -> Result<(), BlockError> {
+    let seal = SealRecord {
+        note: seal.note.clone(),
+    };
+    let index = block.push(
+        Payload::Seal {
+            seal,
+            verdict: verdict::of(found),
+        },
+        None,
+    )?;
+    alerts.note(index, None, found);
+    Ok(())
+}
+
+/// Each batch's new events, after a `batch` entry where the batch is signed.
+fn write_batches<'j>(
+    block: &mut Block<'j>,
+    new: &[NewBatch<'j>],
+    judged: &BlockVerdict,
+    records: Vec<EventRecord>,
+    acks: &mut [Ack],
+    alerts: &mut Alerts,
+) -> Result<(), BlockError> {
+    let mut of_batches = verdict::InOrder::new(&judged.batches);
+    let mut of_events = verdict::InOrder::new(&judged.events);
+    let mut records = records.into_iter();
+    for NewBatch { job, batch, events } in new {
+        let source = &batch.source;
+        if let Some(record) = batch.record(events.len()) {
+            let found = of_batches.next_subject();
+            let verdict = verdict::of(found.clone());
+            let payload = Payload::Batch {
+                source: source.clone(),
+                batch: record,
+                verdict,
+            };
+            let index = block.push(payload, None)?;
+            alerts.note(index, Some(source), found);
+        }
+        for (new, record) in events.iter().zip(&mut records) {
+            let found = of_events.next_subject();
+            let verdict = verdict::of(found.clone());
+            let valid = verdict.valid;
+            let index = block.push_with_body(new.event.bytes, |body| Payload::Event {
+                source: source.clone(),
+                event: record,
+                body,
+                undecodable: new.event.undecodable.map(String::from),
+                verdict,
+            })?;
+            alerts.note(index, Some(source), found);
+            block.accept(
+                source,
+                index,
+                new.event.tag,
+                new.view.stage_timestamp_us(),
+                valid,
+            );
+            let ack = &mut acks[*job];
+            *(if valid {
+                &mut ack.accepted
+            } else {
+                &mut ack.rejected
+            }) += 1;
+        }
+    }
+    Ok(())
+}
+
+fn write_rejections<'j>(
+    block: &mut Block<'j>,
+    new: &[NewRejection<'j>],
+    alerts: &mut Alerts,
+) -> Result<(), BlockError> {
+    for rejection in new {
+        let index = block.push_with_body(rejection.body, |body| Payload::Rejection {
+            source: rejection.source.into(),
+            rejection: rejection.record.clone(),
+            body,
+        })?;
+        alerts.refused(index, rejection.source, rejection.record);
+        block.note_rejection(index, rejection.tag);
+    }
+    Ok(())
+}
+
+impl Ack {
+    fn of_duplicates(duplicates: u64) -> Self {
+        Self {
+            duplicates,
+            ..Self::default()
+        }
+    }
+}
+
+impl Job {
+    fn events(&self) -> usize {
+        match &self.work {
+            Work::Batch(batch) => batch.len(),
+            Work::Rejection { .. } => 1,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! `POST /audit/{source}`: an EventList in, an acknowledgement out, after fsync.
+//!
+//! The apiserver retries every error, 4xx too, five times and then drops the whole
+//! batch in silence. So one bad event never costs the batch: it is sealed and the
+//! batch answered 200; only a body that is no EventList at all is refused, and what
+//! arrived is sealed as a rejection.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use auditchain_log::{MAX_FIELD_BYTES, RejectionRecord, sha256};
+use axum::Json;
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{App, BODY_TIMEOUT, Shared};
+use crate::config::{MAX_SOURCES, check_source_name};
+use crate::decode::{Batch, BatchSignature};
+use crate::problem::Problem;
+use crate::sequencer::{Ack, Job, Work};
+
+/// Headers of a signed batch.
+const SEQUENCE: &str = "auditchain-batch-sequence";
+const ALGORITHM: &str = "auditchain-batch-algorithm";
+const PUBLIC_KEY: &str = "auditchain-batch-key";
+const SIGNATURE: &str = "auditchain-batch-signature";
+/// A key or a signature of any algorithm we know has under 200 bytes.
+const SIGNATURE_BYTES_MAX: usize = 1024;
+
+pub(super) async fn post(
+    State(app): Shared,
+    Path(source): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    let arrived = Instant::now();
+    app.authenticate(&source, &headers)?;
+    check_content_type(&headers)?;
+    let signature = batch_signature(&headers)?;
+    let permit = app.reserve(&body)?;
+    let body = app.receive(body).await?;
+    let (app, work, refusal) = app.decode(source, body, signature).await?;
+    let ack = app.submit(work, arrived, permit).await?;
+    match refusal {
+        Some(problem) => Err(problem),
+        None => Ok(Json(json!({
+            "accepted": ack.accepted,
+            "rejected": ack.rejected,
+            "duplicates": ack.duplicates,
+            "size": ack.size,
+        }))),
+    }
+}
+
+impl App {
+    /// Who may send: a configured source with its token; where none is configured,
+    /// anyone, which the configuration allows on loopback only.
+    fn authenticate(&self, source: &str, headers: &HeaderMap) -> Result<(), Problem> {
+        check_source_name(source).map_err(Problem::bad_request)?;
+        if self.config.sources.is_empty() {
+            // No code panics while it holds this lock, and a set can't be left half changed.
+            let mut seen = self
+                .seen_sources
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            if !seen.contains(source) && seen.len() >= MAX_SOURCES {
+                return Err(Problem::forbidden(format!(
+                    "{MAX_SOURCES} sources have sent already; configure sources to say which count"
+                )));
+            }
+            seen.insert(source.into());
+            return Ok(());
+        }
+        let Some(known) = self
+            .config
+            .sources
+            .iter()
+            .find(|known| known.name == source)
+        else {
+            return Err(Problem::forbidden(format!(
+                "source {source:?} is not configured; add it under sources"
+            )));
+        };
+        let Some(expected) = &known.token_sha256 else {
+            return Ok(());
+        };
+        let token = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        match token {
+            None => Err(Problem::unauthorized(
+                "send the source's token as Authorization: Bearer TOKEN",
+            )),
+            // Hashes are compared, so how long it takes says nothing of the token.
+            Some(token) if sha256(&[token]) == *expected => Ok(()),
+            Some(_) => Err(Problem::unauthorized("the token is not this source's")),
+        }
+    }
+
+    /// Room for the body, or 503 before it is read.
+    fn reserve(&self, body: &Body) -> Result<OwnedSemaphorePermit, Problem> {
+        let bytes_max = self.config.body_bytes_max;
+        let bytes = match body.size_hint().exact() {
+            Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            None => bytes_max,
+        };
+        if bytes > bytes_max {
+            return Err(Problem::too_large(bytes_max));
+        }
+        let kib = u32::try_from(bytes.div_ceil(1 << 10).max(1)).unwrap_or(u32::MAX);
+        Arc::clone(&self.inflight_kib)
+            .try_acquire_many_owned(kib)
+            .map_err(|_| Problem::unavailable("as many requests wait as memory is set aside for"))
+    }
+
+    async fn receive(&self, body: Body) -> Result<Bytes, Problem> {
+        let bytes_max = self.config.body_bytes_max;
+        match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, bytes_max)).await {
+            Err(_) => Err(Problem::timeout()),
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) => {
+                let source = std::error::Error::source(&error);
+                let too_large =
+                    source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+                if too_large {
+                    Err(Problem::too_large(bytes_max))
+                } else {
+                    Err(Problem::bad_request("the body broke off"))
+                }
+            }
+        }
+    }
+
+    /// Canonicalises off the async threads. A body that is no EventList becomes a
+    /// rejection to be sealed, and the answer to give once it is.
+    async fn decode(
+        self: Arc<Self>,
+        source: String,
+        body: Bytes,
+        signature: Option<BatchSignature>,
+    ) -> Result<(Arc<Self>, Work, Option<Problem>), Problem> {
+        let decode = move || match Batch::decode(&source, &body, signature, &self.tags) {
+            Ok(batch) => (self, Work::Batch(batch), None),
+            Err(error) => {
+                let problem = Problem::bad_request(error.to_string());
+                let mut reason = error.to_string();
+                reason.truncate(reason.floor_char_boundary(MAX_FIELD_BYTES));
+                let record = RejectionRecord {
+                    reason,
+                    status: problem.status().as_u16(),
+                };
+                (
+                    self,
+                    Work::Rejection {
+                        source,
+                        record,
+                        body: body.into(),
+                    },
+                    Some(problem),
+                )
+            }
+        };
+        let decoded = tokio::task::spawn_blocking(decode).await;
+        decoded.map_err(|_| Problem::internal("decoding was broken off"))
+    }
+
+    /// Hands the work to the sequencer and waits until it is on disk.
+    async fn submit(
+        &self,
+        work: Work,
+        arrived: Instant,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Ack, Problem> {
+        let (reply, done) = oneshot::channel();
+        let job = Job {
+            work,
+            arrived,
+            permit,
+            reply,
+        };
+        let stopping = || Problem::unavailable("the service is stopping");
+        let queue = self.queue.upgrade().ok_or_else(stopping)?;
+        queue
+            .try_send(job)
+            .map_err(|_| Problem::unavailable("as many requests wait as the queue takes"))?;
+        // Or the queue would stay open for as long as we wait.
+        drop(queue);
+        let answer = done.await.map_err(|_| stopping())?;
+        answer.map_err(|error| Problem::unavailable(error.to_string()))
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+    };
+    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::unsupported_media_type(&content_type));
+    }
+    match text(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => Err(Problem::unsupported_media_type(&format!(
+            "Content-Encoding {encoding}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The signature over the batch, if the sender gives one: all four headers, or none.
+fn batch_signature(headers: &HeaderMap) -> Result<Option<BatchSignature>, Problem> {
+    let names = [SEQUENCE, ALGORITHM, PUBLIC_KEY, SIGNATURE];
+    if names.iter().all(|name| !headers.contains_key(*name)) {
+        return Ok(None);
+    }
+    let text = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.ok_or_else(|| Problem::bad_request(format!("a signed batch needs the header {name}")))
+    };
+    let bytes = |name| {
+        let decoded = STANDARD
+            .decode(text(name)?)
+            .ok()
+            .filter(|b| b.len() <= SIGNATURE_BYTES_MAX);
+        decoded.ok_or_else(|| {
+            Problem::bad_request(format!(
+                "{name} is no base64 of at most {SIGNATURE_BYTES_MAX} bytes"
+            ))
+        })
+    };
+    let sequence = text(SEQUENCE)?
+        .parse()
+        .ok()
+        .filter(|sequence| *sequence <= SEQUENCE_MAX);
+    let algorithm = BatchSignature::algorithm(text(ALGORITHM)?);
+    Ok(Some(BatchSignature {
+        sequence: sequence
+            .ok_or_else(|| Problem::bad_request(format!("{SEQUENCE} is no number up to 2^53")))?,
+        algorithm: algorithm.ok_or_else(|| {
+            Problem::bad_request(format!(
+                "{ALGORITHM} is neither ecdsa-p256-sha256 nor sm2-sm3"
+            ))
+        })?,
+        public_key: bytes(PUBLIC_KEY)?,
+        signature: bytes(SIGNATURE)?,
+    }))
+}
+
+/// Numbers in the log are exact as doubles (RFC 8785).
+const SEQUENCE_MAX: u64 = 1 << 53;

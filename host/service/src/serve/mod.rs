@@ -1,0 +1,156 @@
+//! HTTP: routes, what the handlers share, and how an error becomes an answer.
+//!
+//! `POST /audit/{source}` takes events; everything else is read-only. The read path
+//! takes one committed [`Published`] at the start of a request and stays with it.
+
+mod api;
+mod ingest;
+mod tiles;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use auditchain_log::PolicyRecord;
+use auditchain_store::{SledStore, StoreError};
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::config::Config;
+use crate::decode::TagKey;
+use crate::metrics::{Metrics, RequestLabels};
+use crate::problem::Problem;
+use crate::published::{Latest, Published};
+use crate::sequencer::Job;
+
+/// The apiserver gives up after 30 s; what has not arrived by then is of no use.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the handlers share.
+pub(crate) struct App {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// The last checkpoint.
+    pub(crate) latest: Latest,
+    /// The log.
+    pub(crate) store: Arc<SledStore>,
+    /// To the sequencer.
+    pub(crate) queue: mpsc::WeakSender<Job>,
+    /// KiB that requests may hold; see [`Config::inflight_bytes_max`].
+    pub(crate) inflight_kib: Arc<Semaphore>,
+    /// Of the duplicate index.
+    pub(crate) tags: TagKey,
+    /// The log's public keys.
+    pub(crate) vkeys: Vec<String>,
+    /// The policies in force.
+    pub(crate) policies: Vec<PolicyRecord>,
+    /// Where no sources are configured: those that have sent.
+    pub(crate) seen_sources: Mutex<BTreeSet<String>>,
+    /// Metrics.
+    pub(crate) metrics: Arc<Metrics>,
+    /// False while the log can't be written.
+    pub(crate) ready: Arc<AtomicBool>,
+}
+
+pub(crate) type Shared = State<Arc<App>>;
+
+/// All routes.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/audit/{source}", post(ingest::post))
+        .route("/checkpoint", get(tiles::checkpoint))
+        .route("/tile/{*path}", get(tiles::tile))
+        .route("/keys", get(tiles::keys))
+        .route("/api/v1/status", get(api::status))
+        .route("/api/v1/entries/{index}", get(api::entry))
+        .route("/api/v1/bodies", get(api::bodies))
+        .route("/api/v1/blobs/sha256/{digest}", get(api::blob))
+        .route("/api/v1/proof/inclusion", get(api::inclusion))
+        .route("/api/v1/proof/consistency", get(api::consistency))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(|| async {
+            Problem::not_found("no such path; see docs/architecture.md for the interfaces")
+        })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(map_response(no_sniffing))
+        .layer(from_fn_with_state(Arc::clone(&app), count))
+        .with_state(app)
+}
+
+impl App {
+    /// Runs a read of the store off the async threads: it may wait for the disk.
+    async fn read<T: Send + 'static>(
+        self: Arc<Self>,
+        read: impl FnOnce(&Published, &SledStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let published = self.latest.load_full();
+        let done = tokio::task::spawn_blocking(move || read(&published, &self.store)).await;
+        let result = done.map_err(|_| Problem::internal("the read was broken off"))?;
+        result.map_err(|error| {
+            tracing::error!(%error, "the store can't be read");
+            Problem::internal(format!(
+                "{error}; run auditchain verify on the data directory"
+            ))
+        })
+    }
+}
+
+async fn readyz(State(app): Shared) -> Response {
+    if app.ready.load(Ordering::Acquire) {
+        "ok\n".into_response()
+    } else {
+        Problem::unavailable("the log can't be written; see the service's own log").into_response()
+    }
+}
+
+async fn metrics(State(app): Shared) -> Result<Response, Problem> {
+    let free_kib = app.inflight_kib.available_permits();
+    let held_kib = (app.config.inflight_bytes_max >> 10).saturating_sub(free_kib);
+    app.metrics
+        .inflight
+        .set(i64::try_from(held_kib << 10).unwrap_or(i64::MAX));
+    let text = app
+        .metrics
+        .encode()
+        .map_err(|error| Problem::internal(error.to_string()))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+async fn count(
+    State(app): Shared,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    let route = path
+        .as_ref()
+        .map_or("none", |path| path.as_str())
+        .to_string();
+    let labels = RequestLabels {
+        route,
+        status: response.status().as_u16(),
+    };
+    app.metrics.requests.get_or_create(&labels).inc();
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(route = labels.route, "answered 500");
+    }
+    response
+}
+
+async fn no_sniffing(mut response: Response) -> Response {
+    let nosniff = axum::http::HeaderValue::from_static("nosniff");
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}

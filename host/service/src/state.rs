@@ -1,0 +1,234 @@
+//! What the sequencer knows of the log between two blocks, and how it comes by it:
+//! at start, and after a failed write, everything is read back from the store.
+
+use std::collections::BTreeMap;
+
+use auditchain_log::json::EventView;
+use auditchain_log::{
+    ChainHash, Entry, Hash, NodeReader, Payload, TILE_WIDTH, TileId, TreeEdge, TreeSize, leaf_hash,
+    subtree_root,
+};
+use auditchain_store::{Damage, Head, Store, StoreError, What};
+use serde::{Deserialize, Serialize};
+
+use crate::decode::{Kind, TagKey};
+use crate::dedup::Dedup;
+use crate::stages::StageWindow;
+
+/// The log as of its last block.
+#[derive(Debug)]
+pub(crate) struct LogState {
+    /// The log's name.
+    pub(crate) origin: String,
+    /// Entries.
+    pub(crate) size: u64,
+    /// Blocks.
+    pub(crate) blocks: u64,
+    /// Time of the last block.
+    pub(crate) time_us: i64,
+    /// After the last entry.
+    pub(crate) chain: ChainHash,
+    /// Right edge of the tree.
+    pub(crate) edge: TreeEdge,
+    /// Newest stageTimestamp accepted, by source.
+    pub(crate) watermarks: BTreeMap<String, i64>,
+    /// The log's public keys, as its `key` entries name them.
+    pub(crate) keys: Vec<String>,
+    /// Hash over the policy set and the RBAC snapshot in force.
+    pub(crate) in_force: Option<Hash>,
+    /// What is in the log already.
+    pub(crate) dedup: Dedup,
+    /// Stages of recent requests.
+    pub(crate) stages: StageWindow,
+    /// First entry that is in no frozen run.
+    pub(crate) run_start: u64,
+}
+
+/// What of the state is kept in the store's head: what can't be had cheaply from the
+/// entries. JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Kept {
+    origin: String,
+    watermarks: BTreeMap<String, i64>,
+    keys: Vec<String>,
+    in_force: Option<Hash>,
+    runs: usize,
+    run_start: u64,
+    window_start: u64,
+}
+
+impl LogState {
+    /// An empty log.
+    #[must_use]
+    pub(crate) fn new(origin: &str) -> Self {
+        Self {
+            origin: origin.into(),
+            size: 0,
+            blocks: 0,
+            time_us: i64::MIN,
+            chain: ChainHash::genesis(origin),
+            edge: TreeEdge::default(),
+            watermarks: BTreeMap::new(),
+            keys: Vec::new(),
+            in_force: None,
+            dedup: Dedup::default(),
+            stages: StageWindow::default(),
+            run_start: 0,
+        }
+    }
+
+    /// Reads the state back: the tree's edge from full tiles and the last entries,
+    /// the windows from the entries that they cover.
+    ///
+    /// # Errors
+    /// The store fails, or what it holds contradicts its head.
+    pub(crate) fn load(head: &Head, tags: &TagKey, store: &impl Store) -> Result<Self, StoreError> {
+        let kept: Kept =
+            serde_json::from_slice(&head.state).map_err(|_| damaged(What::Head, None))?;
+        let edge = TreeEdge::load(TreeSize(head.size), &StoredNodes(store))?;
+        if edge.root() != head.root {
+            return Err(damaged(What::Head, None));
+        }
+        let mut state = Self {
+            origin: kept.origin,
+            size: head.size,
+            blocks: head.blocks,
+            time_us: head.time_us,
+            chain: ChainHash::resume(head.chain),
+            edge,
+            watermarks: kept.watermarks,
+            keys: kept.keys,
+            in_force: kept.in_force,
+            dedup: Dedup::load(kept.runs, store)?,
+            stages: StageWindow::default(),
+            run_start: kept.run_start,
+        };
+        let mut index = kept.run_start.min(kept.window_start);
+        while index < head.size {
+            let missing = || damaged(What::Entries, Some(index));
+            let entries = store.entries_at(index)?.ok_or_else(missing)?;
+            let bodies = store.bodies_at(index)?.ok_or_else(missing)?;
+            for (i, bytes) in (entries.first()..)
+                .zip(entries.iter())
+                .filter(|(i, _)| *i >= index)
+            {
+                let entry = Entry::parse(bytes).map_err(|_| damaged(What::Entries, Some(i)))?;
+                let body = bodies.get(i).map(|body| body.bytes);
+                state.take_up(i, &entry, body, kept.window_start, tags);
+            }
+            index = entries.end();
+        }
+        Ok(state)
+    }
+
+    /// Notes an entry that is in the log in the windows that cover it.
+    fn take_up(
+        &mut self,
+        index: u64,
+        entry: &Entry,
+        body: Option<&[u8]>,
+        window_start: u64,
+        tags: &TagKey,
+    ) {
+        let (kind, source) = match &entry.payload {
+            Payload::Event { source, event, .. } => {
+                if index >= window_start {
+                    self.stages.note(index, source, event);
+                }
+                (Kind::Event, source)
+            }
+            Payload::Rejection { source, .. } => (Kind::Rejection, source),
+            _ => return,
+        };
+        // An erased body has no tag: what was erased may be sent again.
+        if let Some(body) = body.filter(|_| index >= self.run_start) {
+            let time_us = match kind {
+                Kind::Event => EventView::read(body).stage_timestamp_us(),
+                Kind::Rejection => None,
+            };
+            self.dedup.add(tags.tag(kind, source, body), time_us, index);
+        }
+    }
+
+    /// Freezes the newest run of the duplicate index if it is full; the blobs go into
+    /// the block at hand.
+    pub(crate) fn freeze_run(&mut self) -> Vec<(String, Vec<u8>)> {
+        let blobs = self.dedup.freeze_if_full();
+        if !blobs.is_empty() {
+            self.run_start = self.size;
+        }
+        blobs
+    }
+
+    /// The head to write with the block that led here.
+    #[must_use]
+    pub(crate) fn head(&self) -> Head {
+        let kept = Kept {
+            origin: self.origin.clone(),
+            watermarks: self.watermarks.clone(),
+            keys: self.keys.clone(),
+            in_force: self.in_force,
+            runs: self.dedup.runs(),
+            run_start: self.run_start,
+            window_start: self.stages.start(self.size),
+        };
+        Head {
+            size: self.size,
+            blocks: self.blocks,
+            time_us: self.time_us,
+            root: self.edge.root(),
+            chain: self.chain.hash(),
+            // A struct of strings and numbers: serialising it can't fail.
+            state: serde_json::to_vec(&kept).unwrap_or_default(),
+        }
+    }
+}
+
+/// The nodes that the edge is rebuilt from: leaf hashes of entries, and above them
+/// the roots of full tiles.
+struct StoredNodes<'a, S>(&'a S);
+
+impl<S: Store> NodeReader for StoredNodes<'_, S> {
+    type Error = StoreError;
+
+    fn node(&self, level: u8, index: u64) -> Result<Hash, StoreError> {
+        if level == 0 {
+            let missing = || damaged(What::Entries, Some(index));
+            let chunk = self.0.entries_at(index)?.ok_or_else(missing)?;
+            return Ok(leaf_hash(chunk.get(index).ok_or_else(missing)?));
+        }
+        let id = TileId {
+            level: level / 8 - 1,
+            index,
+        };
+        let tile = self.0.tiles(&[id])?.pop().flatten();
+        let hashes = tile
+            .as_deref()
+            .map(tile_hashes)
+            .filter(|hashes| hashes.len() == TILE_WIDTH);
+        Ok(subtree_root(
+            &hashes.ok_or_else(|| damaged(What::Tile(id), None))?,
+        ))
+    }
+}
+
+/// The hashes of a stored tile; what doesn't fill a hash is left out.
+#[must_use]
+pub(crate) fn tile_hashes(bytes: &[u8]) -> Vec<Hash> {
+    bytes
+        .as_chunks::<{ Hash::LEN }>()
+        .0
+        .iter()
+        .map(|hash| Hash(*hash))
+        .collect()
+}
+
+/// What the store holds contradicts its head.
+pub(crate) fn damaged(what: What, index: Option<u64>) -> StoreError {
+    StoreError::Corrupt {
+        what,
+        index,
+        damage: Damage::Inconsistent,
+    }
+}
