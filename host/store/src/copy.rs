@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::StoreError;
 use crate::head_file;
-use crate::sled_store::{LOCK_FILE, STORE_DIR, io_error, lock, make_private_dir};
+use crate::sled_store::{STORE_DIR, io_error, lock_if_there, make_private_dir};
 
 /// Copies the store and the checkpoint of `dir` into `to`, which is made. Nothing of
 /// `dir` is changed, and it may be on a read-only file system. Where the file system
@@ -24,12 +24,7 @@ pub fn copy_data_dir(dir: &Path, to: &Path) -> Result<(), StoreError> {
             dir: dir.to_owned(),
         });
     }
-    // Without the file nobody ever locked it, and a read-only directory can't get one.
-    let _lock = if dir.join(LOCK_FILE).exists() {
-        Some(lock(dir)?)
-    } else {
-        None
-    };
+    let _lock = lock_if_there(dir)?;
     let into = to.join(STORE_DIR);
     copy_files(&from, &into)?;
     copy_files(&from.join("blobs"), &into.join("blobs"))?;

@@ -37,7 +37,7 @@ use crate::limits::{BLOB_BYTES_MAX, FREE_BYTES_MIN};
 /// sled's directory inside the data directory.
 pub(crate) const STORE_DIR: &str = "store";
 /// The lock file inside the data directory.
-pub(crate) const LOCK_FILE: &str = "lock";
+const LOCK_FILE: &str = "lock";
 /// What `DIR/store` is made of. A store of another format is refused.
 const FORMAT: u32 = 1;
 
@@ -459,7 +459,7 @@ fn with_last<T>(
 }
 
 /// Takes the directory for this process. The lock ends with the process, however it ends.
-pub(crate) fn lock(dir: &Path) -> Result<File, StoreError> {
+fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(LOCK_FILE);
     // Made if need be, but else opened for reading: a copy may be on a read-only disk.
     let file = File::open(&path)
@@ -471,6 +471,16 @@ pub(crate) fn lock(dir: &Path) -> Result<File, StoreError> {
             dir: dir.to_owned(),
         }),
         Err(TryLockError::Error(error)) => Err(io_error("can't lock", &path)(error)),
+    }
+}
+
+/// Takes the lock only if it was ever made: without it nobody had the store open, and
+/// a directory on a read-only disk can't get one.
+pub(crate) fn lock_if_there(dir: &Path) -> Result<Option<File>, StoreError> {
+    if dir.join(LOCK_FILE).exists() {
+        lock(dir).map(Some)
+    } else {
+        Ok(None)
     }
 }
 

@@ -4,12 +4,13 @@
 
 mod common;
 
+use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use auditchain_log::TileId;
-use auditchain_store::{Damage, SledStore, Store, StoreError, What};
+use auditchain_store::{Damage, SledStore, Store, StoreError, What, copy_data_dir, find_damage};
 use common::{Block, grow};
 use tempfile::TempDir;
 
@@ -192,4 +193,74 @@ fn values_put_in_each_others_place_are_named() {
         });
         read_all(dir.path()).unwrap();
     }
+}
+
+#[test]
+fn damage_is_found_in_the_file_without_sled() {
+    let dir = sample();
+    assert!(
+        find_damage(dir.path())
+            .unwrap()
+            .iter()
+            .all(|value| value.has_intact_copy)
+    );
+    let values: Vec<_> = keys(dir.path())
+        .into_iter()
+        .filter(|(key, value)| matches!(key[0], b'e' | b'b' | b't') && value.len() < 32 << 10)
+        .filter(|(key, _)| key[key.len() - 2..] == [0, 0])
+        .collect();
+    let file = dir.path().join("store/db");
+    let intact = fs::read(&file).unwrap();
+    for (round, (key, value)) in values.into_iter().enumerate() {
+        // Every copy of the value: its header's start, its id, its end.
+        let at = [0, 9, value.len() - 1][round % 3];
+        let mut bytes = intact.clone();
+        let mut from = 0;
+        while let Some(found) = find(&bytes[from..], &value) {
+            bytes[from + found + at] ^= 0x10;
+            from += found + 1;
+        }
+        assert!(from > 0);
+        fs::write(&file, &bytes).unwrap();
+        let (what, _) = expected(&key);
+        let index = match what {
+            What::Tile(_) => 0,
+            _ => u64::from_be_bytes(value[8..16].try_into().unwrap()),
+        };
+        let found = find_damage(dir.path()).unwrap();
+        let named = found
+            .iter()
+            .filter(|value| !value.has_intact_copy)
+            .map(|value| (value.what.clone(), value.index));
+        // A tile whose header is unreadable leaves no gap to be noticed.
+        if !matches!(what, What::Tile(_)) || at > 9 {
+            assert_eq!(named.collect::<Vec<_>>(), [(what, index)], "byte {at}");
+        }
+    }
+    fs::write(&file, &intact).unwrap();
+    read_all(dir.path()).unwrap();
+}
+
+#[test]
+fn finding_damage_changes_nothing_and_wants_the_store_to_itself() {
+    let dir = sample();
+    let copy = tempfile::tempdir().unwrap();
+    copy_data_dir(dir.path(), copy.path()).unwrap();
+    find_damage(copy.path()).unwrap();
+    assert!(!copy.path().join("lock").exists());
+    let _store = SledStore::open(dir.path()).unwrap();
+    assert!(matches!(
+        find_damage(dir.path()),
+        Err(StoreError::Locked { .. })
+    ));
+    assert!(matches!(
+        find_damage(&dir.path().join("none")),
+        Err(StoreError::NotFound { .. })
+    ));
+}
+
+fn find(bytes: &[u8], value: &[u8]) -> Option<usize> {
+    bytes
+        .windows(value.len())
+        .position(|window| window == value)
 }
