@@ -19,6 +19,7 @@ mod judge;
 mod keys;
 mod metrics;
 mod open;
+mod policies;
 mod problem;
 mod published;
 mod sequencer;

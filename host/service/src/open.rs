@@ -7,17 +7,14 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use auditchain_log::{
-    Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, LimitsRecord, Note, Payload,
-    PolicyRecord, RbacRecord, SealRecord, SignerKey, TreeSize, root_at, sha256,
-};
-use auditchain_sandbox::{
-    Engine, EngineOptions, ModuleRef, PolicySet, PolicySpec, builtin_module, default_policies,
+    Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, Note, Payload, PolicyRecord,
+    RbacRecord, SealRecord, SignerKey, TreeSize, root_at,
 };
 use auditchain_store::{AppendError, HeadFile, SledStore, Store, StoreError};
 
@@ -26,6 +23,7 @@ use crate::config::Config;
 use crate::decode::TagKey;
 use crate::keys::{self, KeysError};
 use crate::metrics::Metrics;
+use crate::policies::Policies;
 use crate::published::{Latest, Published, PublishedTiles};
 use crate::sequencer::Sequencer;
 use crate::state::LogState;
@@ -217,96 +215,6 @@ fn read_tag_key(store: &impl Store) -> Result<TagKey, StoreError> {
         .and_then(|bytes| bytes.try_into().ok());
     let missing = || crate::state::damaged(auditchain_store::What::Blob(TAG_KEY_BLOB.into()), None);
     Ok(TagKey(bytes.ok_or_else(missing)?))
-}
-
-/// The policies of the configuration, compiled, with what the log keeps of them.
-struct Policies {
-    set: PolicySet,
-    records: Vec<PolicyRecord>,
-    /// Modules, settings and the RBAC snapshot, by digest.
-    kept: Vec<(Hash, Vec<u8>)>,
-    rbac: Option<RbacRecord>,
-}
-
-impl Policies {
-    fn load(config: &Config) -> Result<Self, OpenError> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|error| OpenError::File {
-                path: path.clone(),
-                error,
-            })
-        };
-        let snapshot = config.rbac_snapshot.as_ref().map(read).transpose()?;
-        let mut specs = Vec::new();
-        for path in &config.policies {
-            let refuse = |reason: String| OpenError::Policy {
-                name: path.display().to_string(),
-                reason,
-            };
-            let text = String::from_utf8(read(path)?).map_err(|error| refuse(error.to_string()))?;
-            let base = path.parent().unwrap_or(Path::new(""));
-            let resolve = |module: &ModuleRef| match module {
-                ModuleRef::Builtin(_) => builtin_module(module),
-                ModuleRef::File(file) => std::fs::read(base.join(file)).map(Arc::from),
-            };
-            specs.push(
-                PolicySpec::from_yaml(&text, resolve).map_err(|error| refuse(error.to_string()))?,
-            );
-        }
-        if specs.is_empty() {
-            specs = default_policies();
-        }
-        let engine = Engine::new(&EngineOptions::default())
-            .map_err(|error| OpenError::Sandbox(error.to_string()))?;
-        let set = PolicySet::load(&engine, &specs, snapshot.as_deref()).map_err(|error| {
-            OpenError::Policy {
-                name: error.policy,
-                reason: error.problem.to_string(),
-            }
-        })?;
-        let mut records = Vec::new();
-        let mut kept = Vec::new();
-        for (policy, spec) in set.policies().iter().zip(&specs) {
-            let (module, settings) = (Hash(policy.module_digest()), Hash(policy.settings_digest()));
-            let limits = policy.limits();
-            records.push(PolicyRecord {
-                limits: LimitsRecord {
-                    fuel_base: limits.fuel_base,
-                    fuel_per_event: limits.fuel_per_event,
-                    memory_bytes: limits.memory_bytes,
-                    output_bytes: limits.output_bytes,
-                    slice_events: limits.slice_events,
-                },
-                mode: policy.mode(),
-                module,
-                name: policy.name().into(),
-                settings,
-            });
-            kept.push((module, spec.module.to_vec()));
-            kept.push((settings, policy.settings().as_bytes().to_vec()));
-        }
-        let rbac = snapshot.map(|bytes| {
-            let record = RbacRecord {
-                digest: sha256(&[&bytes]),
-                size: bytes.len() as u64,
-            };
-            kept.push((record.digest, bytes));
-            record
-        });
-        Ok(Self {
-            set,
-            records,
-            kept,
-            rbac,
-        })
-    }
-
-    /// A hash over all that a verdict depends on besides the events.
-    fn in_force(&self) -> Hash {
-        // Structs of strings and numbers: serialising them can't fail.
-        let text = serde_json::to_vec(&(&self.records, &self.rbac)).unwrap_or_default();
-        sha256(&[&text])
-    }
 }
 
 /// The checkpoint beside the store was signed after a commit: the store must hold at
