@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::error::StoreError;
 use crate::head_file;
-use crate::sled_store::{STORE_DIR, io_error, lock_if_there, make_private_dir};
+use crate::lock::DirLock;
+use crate::sled_store::{STORE_DIR, io_error, make_private_dir};
 
 /// Copies the store and the checkpoint of `dir` into `to`, which is made. Nothing of
 /// `dir` is changed, and it may be on a read-only file system. Where the file system
@@ -24,7 +25,7 @@ pub fn copy_data_dir(dir: &Path, to: &Path) -> Result<(), StoreError> {
             dir: dir.to_owned(),
         });
     }
-    let _lock = lock_if_there(dir)?;
+    let _lock = DirLock::take_if_there(dir)?;
     let into = to.join(STORE_DIR);
     copy_files(&from, &into)?;
     copy_files(&from.join("blobs"), &into.join("blobs"))?;

@@ -22,7 +22,8 @@ use crate::chunk;
 use crate::error::{StoreError, What};
 use crate::frame::{self, HEADER_BYTES, Header, Kind};
 use crate::limits::VALUE_BYTES_MAX;
-use crate::sled_store::{STORE_DIR, io_error, lock_if_there};
+use crate::lock::DirLock;
+use crate::sled_store::{STORE_DIR, io_error};
 
 /// Bytes read at a time.
 const WINDOW_BYTES: usize = 4 << 20;
@@ -54,7 +55,7 @@ pub fn find_damage(dir: &Path) -> Result<Vec<DamagedValue>, StoreError> {
             dir: dir.to_owned(),
         });
     }
-    let _lock = lock_if_there(dir)?;
+    let _lock = DirLock::take_if_there(dir)?;
     let mut found = Found::default();
     File::open(&path)
         .and_then(|file| found.scan(file))

@@ -28,6 +28,7 @@ mod head;
 mod head_file;
 mod keys;
 pub mod limits;
+mod lock;
 mod sled_store;
 
 pub use chunk::{BodyChunk, EntryChunk};

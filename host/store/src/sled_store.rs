@@ -15,7 +15,7 @@
 //! failed write nothing is written until the store is opened anew, since a second
 //! `fdatasync` may succeed although the first one lost the data.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -33,11 +33,10 @@ use crate::frame::{self, Encoder, Frame, Kind};
 use crate::head::{self, Head};
 use crate::keys::{self, ChunkKind};
 use crate::limits::{BLOB_BYTES_MAX, FREE_BYTES_MIN};
+use crate::lock::DirLock;
 
 /// sled's directory inside the data directory.
 pub(crate) const STORE_DIR: &str = "store";
-/// The lock file inside the data directory.
-const LOCK_FILE: &str = "lock";
 /// What `DIR/store` is made of. A store of another format is refused.
 const FORMAT: u32 = 1;
 
@@ -49,7 +48,7 @@ pub struct SledStore {
     // Declared before the lock, so that sled is closed before the directory is free.
     engine: Engine,
     store_dir: PathBuf,
-    _lock: File,
+    _lock: DirLock,
 }
 
 /// What only the writer touches.
@@ -93,7 +92,7 @@ impl SledStore {
     }
 
     fn open_made(dir: &Path, store_dir: PathBuf) -> Result<Self, StoreError> {
-        let lock = lock(dir)?;
+        let lock = DirLock::take(dir)?;
         let database = |fault: Fault| match fault {
             Fault::Locked => StoreError::Locked {
                 dir: dir.to_owned(),
@@ -456,32 +455,6 @@ fn with_last<T>(
     Ok(found
         .map(|(last, frame)| Ok::<_, Damage>((last, read(frame)?)))
         .transpose()?)
-}
-
-/// Takes the directory for this process. The lock ends with the process, however it ends.
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join(LOCK_FILE);
-    // Made if need be, but else opened for reading: a copy may be on a read-only disk.
-    let file = File::open(&path)
-        .or_else(|_| File::options().append(true).create(true).open(&path))
-        .map_err(io_error("can't open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
-            dir: dir.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(io_error("can't lock", &path)(error)),
-    }
-}
-
-/// Takes the lock only if it was ever made: without it nobody had the store open, and
-/// a directory on a read-only disk can't get one.
-pub(crate) fn lock_if_there(dir: &Path) -> Result<Option<File>, StoreError> {
-    if dir.join(LOCK_FILE).exists() {
-        lock(dir).map(Some)
-    } else {
-        Ok(None)
-    }
 }
 
 /// Audit events are nobody else's business.
