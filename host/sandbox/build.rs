@@ -1,13 +1,24 @@
 //! Builds the default guests, which the library embeds.
 
-use std::{env, error::Error, fmt::Write as _, fs, path::Path};
+use std::{env, error::Error, fmt::Write as _, fs, path::Path, process::ExitCode};
 
 use auditchain_guest_builder::build_for_build_script;
 
 /// The default guests; each is `builtin:<name>` and has a policy of that name.
 const GUESTS: [&str; 3] = ["signature", "ordering", "rbac"];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match embed() {
+        Ok(()) => ExitCode::SUCCESS,
+        // For people: it says what to install.
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn embed() -> Result<(), Box<dyn Error>> {
     let packages = GUESTS.map(|guest| format!("auditchain-guest-{guest}"));
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
     let built = build_for_build_script(Path::new("../.."), &packages)?;

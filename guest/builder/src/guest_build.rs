@@ -77,9 +77,14 @@ fn build_one(
     Ok(Built {
         name: package.to_owned(),
         component: path,
-        digest: hex::encode(Sha256::digest(&bytes)),
+        digest: digest(&bytes),
         inputs: inputs(toolchain, root, dep_info::sources(&rule)),
     })
+}
+
+/// As a log names a component.
+pub(crate) fn digest(component: &[u8]) -> String {
+    hex::encode(Sha256::digest(component))
 }
 
 /// Holds the file lock of the target directory until dropped: cargo's own lock

@@ -48,7 +48,11 @@ impl Toolchain {
     /// Finds the first toolchain that can build the target.
     pub(crate) fn find() -> Result<Self, BuildError> {
         let active_rustc = env::var_os("RUSTC").map_or_else(|| "rustc".into(), PathBuf::from);
-        let active = Compiler::ask(&active_rustc);
+        Self::find_among(&active_rustc, Path::new(DEBIAN_BIN))
+    }
+
+    fn find_among(active_rustc: &Path, debian_bin: &Path) -> Result<Self, BuildError> {
+        let active = Compiler::ask(active_rustc);
         let mut looked_at = Vec::new();
 
         match &active {
@@ -58,7 +62,7 @@ impl Toolchain {
             },
             None => looked_at.push(format!("  {}: does not run", active_rustc.display())),
         }
-        match debian(active.as_ref()) {
+        match debian(debian_bin, active.as_ref()) {
             Ok(toolchain) => Ok(toolchain),
             Err(missing) => {
                 looked_at.push(missing);
@@ -137,8 +141,7 @@ impl Compiler {
     }
 }
 
-fn debian(active: Option<&Compiler>) -> Result<Toolchain, String> {
-    let bin = Path::new(DEBIAN_BIN);
+fn debian(bin: &Path, active: Option<&Compiler>) -> Result<Toolchain, String> {
     let (cargo, rustc) = (bin.join("cargo"), bin.join("rustc"));
     for program in [&cargo, &rustc] {
         if !program.is_file() {
@@ -183,4 +186,24 @@ fn on_path(program: &str) -> Vec<PathBuf> {
             .map(|dir| dir.join(program))
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_toolchain_the_error_says_what_to_install() {
+        let nowhere = Path::new("/nowhere");
+        let error = Toolchain::find_among(&nowhere.join("rustc"), nowhere).expect_err("nothing");
+        let text = error.to_string();
+        for part in [
+            "/nowhere/rustc: does not run",
+            "/nowhere/cargo: not installed",
+            "rustup target add wasm32-unknown-unknown",
+            "apt-get install rustc-web cargo-web rust-web-src lld",
+        ] {
+            assert!(text.contains(part), "{text:?} lacks {part:?}");
+        }
+    }
 }

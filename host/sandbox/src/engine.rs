@@ -10,6 +10,7 @@
 //! marked as not reproducible.
 
 use std::{
+    collections::HashMap,
     num::NonZeroUsize,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
@@ -18,7 +19,7 @@ use std::{
 
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::limits::MAX_MEMORY_BYTES;
+use crate::{limits::MAX_MEMORY_BYTES, load::Compiled};
 
 /// Most threads that judge at once: more does not help one block.
 const MAX_WORKERS: usize = 64;
@@ -38,6 +39,10 @@ const MAX_TABLES: u32 = 8;
 /// Memory that a slot keeps between uses: what a slice of default size touches.
 /// Past it, pages go back to the system.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+
+/// Compiled modules that are kept, by digest: of some sets of policies. Past it, all
+/// are forgotten and compiled again when they are asked for.
+const MAX_COMPILED: usize = 128;
 
 /// What can be chosen about an [`Engine`]; nothing of it changes a verdict.
 #[derive(Debug, Clone)]
@@ -84,6 +89,7 @@ struct Shared {
     workers: usize,
     backstop_ticks: u64,
     slots: Slots,
+    compiled: Mutex<HashMap<[u8; 32], Compiled>>,
 }
 
 impl Engine {
@@ -119,6 +125,7 @@ impl Engine {
                 // A tick may come at once: one more, so that it is never early.
                 backstop_ticks: u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1,
                 slots: Slots::new(slots),
+                compiled: Mutex::default(),
             }),
         })
     }
@@ -129,6 +136,30 @@ impl Engine {
 
     pub(crate) fn backstop_ticks(&self) -> u64 {
         self.shared.backstop_ticks
+    }
+
+    /// The module of that digest, compiled now unless it was before.
+    pub(crate) fn compiled<E>(
+        &self,
+        digest: [u8; 32],
+        compile: impl FnOnce() -> Result<Compiled, E>,
+    ) -> Result<Compiled, E> {
+        // Only whole entries are inserted, so a poisoned map is as good as any.
+        let kept = || {
+            let kept = self.shared.compiled.lock();
+            kept.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(compiled) = kept().get(&digest) {
+            return Ok(compiled.clone());
+        }
+        // Unlocked: compiling takes long, and twice gives the same.
+        let compiled = compile()?;
+        let mut kept = kept();
+        if kept.len() >= MAX_COMPILED {
+            kept.clear();
+        }
+        kept.insert(digest, compiled.clone());
+        Ok(compiled)
     }
 
     /// Waits until an instance may be made, so that the pool is never found full.

@@ -4,6 +4,7 @@
 //! they are part of the policy, are written to the log, and count in units that
 //! come out the same on every machine: bytes and fuel, never time.
 
+use auditchain_log::LimitsRecord;
 use serde::{Deserialize, Serialize};
 
 /// Largest linear memory, which every slot of the pool reserves.
@@ -103,6 +104,30 @@ impl Limits {
     }
 }
 
+impl From<Limits> for LimitsRecord {
+    fn from(limits: Limits) -> Self {
+        Self {
+            fuel_base: limits.fuel_base,
+            fuel_per_event: limits.fuel_per_event,
+            memory_bytes: limits.memory_bytes,
+            output_bytes: limits.output_bytes,
+            slice_events: limits.slice_events,
+        }
+    }
+}
+
+impl From<LimitsRecord> for Limits {
+    fn from(record: LimitsRecord) -> Self {
+        Self {
+            memory_bytes: record.memory_bytes,
+            fuel_base: record.fuel_base,
+            fuel_per_event: record.fuel_per_event,
+            output_bytes: record.output_bytes,
+            slice_events: record.slice_events,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +135,18 @@ mod tests {
     #[test]
     fn the_default_is_allowed() {
         assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn limits_come_back_from_the_log() {
+        let limits = Limits {
+            fuel_base: 1,
+            fuel_per_event: 2,
+            memory_bytes: 3,
+            output_bytes: 4,
+            slice_events: 5,
+        };
+        assert_eq!(Limits::from(LimitsRecord::from(limits)), limits);
     }
 
     #[test]

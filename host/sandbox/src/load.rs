@@ -126,10 +126,11 @@ pub(crate) fn load(
     {
         return Err(LoadProblem::RbacSnapshotTooLarge(size));
     }
-    let component = compile(engine, &spec.module)?;
-    let reads_bodies = check_imports(engine, &component)?;
-    check_exports(engine, &component)?;
-    let guest = link(engine, &component)?;
+    let module_digest = Sha256::digest(&spec.module).into();
+    let Compiled {
+        guest,
+        reads_bodies,
+    } = engine.compiled(module_digest, || Compiled::new(engine, &spec.module))?;
 
     let name: Arc<str> = spec.name.as_str().into();
     let description = describe(engine, &guest, &name)?;
@@ -137,7 +138,7 @@ pub(crate) fn load(
     let prepared = prepare(engine, &guest, &name, &settings, snapshot)?;
     let policy = LoadedPolicy {
         name,
-        module_digest: Sha256::digest(&spec.module).into(),
+        module_digest,
         settings_digest: Sha256::digest(&settings).into(),
         settings,
         mode: spec.mode,
@@ -149,6 +150,27 @@ pub(crate) fn load(
     };
     try_configure(engine, &policy)?;
     Ok(policy)
+}
+
+/// A module that is a guest, compiled and linked: what the engine keeps, so that a
+/// new snapshot or other settings need no compiler.
+#[derive(Clone)]
+pub(crate) struct Compiled {
+    guest: VerifierPre<State>,
+    /// Whether it can ask for bodies.
+    reads_bodies: bool,
+}
+
+impl Compiled {
+    fn new(engine: &Engine, module: &[u8]) -> Result<Self, LoadProblem> {
+        let component = compile(engine, module)?;
+        let reads_bodies = check_imports(engine, &component)?;
+        check_exports(engine, &component)?;
+        Ok(Self {
+            guest: link(engine, &component)?,
+            reads_bodies,
+        })
+    }
 }
 
 fn canonical(settings: &serde_json::Value) -> Result<String, LoadProblem> {

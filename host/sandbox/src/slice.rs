@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use foldhash::fast::RandomState;
+
 use crate::{
     BatchInput, BlockInput, EventInput, EventView, Limits, ObjectRefView, SignatureAlgorithm,
     Stage, UserView, bindings::auditchain::verifier::types, limits::SLICE_MEMORY_PART,
@@ -175,7 +177,9 @@ impl<'a> SliceTables<'a> {
 /// The interned strings of a slice.
 struct Table<'a> {
     strings: Vec<&'a str>,
-    index_of: HashMap<&'a str, u32>,
+    // Seeded at random, which the indexes do not depend on; and a slice bounds what
+    // colliding strings could cost.
+    index_of: HashMap<&'a str, u32, RandomState>,
     lists: Vec<u32>,
 }
 
@@ -186,7 +190,7 @@ impl<'a> Table<'a> {
         strings.push("");
         Self {
             strings,
-            index_of: HashMap::with_capacity(events * 8),
+            index_of: HashMap::with_capacity_and_hasher(events * 8, RandomState::default()),
             lists: Vec::with_capacity(events * 4),
         }
     }

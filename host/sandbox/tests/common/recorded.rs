@@ -86,10 +86,15 @@ impl RecordedBody {
     }
 }
 
+/// auditID and requestReceivedTimestamp; there is but one source.
+type Request = (String, Option<i64>);
+/// A stage, and the bytes of its event.
+type Seen = (EarlierStage, Vec<u8>);
+
 /// What a log knows besides the events: a short version of the service's window.
 #[derive(Default)]
 pub struct Window {
-    stages: HashMap<(String, Option<i64>), Vec<(EarlierStage, Vec<u8>)>>,
+    stages: HashMap<Request, Vec<Seen>>,
     pub newest_us: Option<i64>,
 }
 

@@ -1,0 +1,83 @@
+//! What judging costs: a full batch of recorded events, a single event, loading.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::{hint::black_box, num::NonZeroUsize};
+
+use auditchain_sandbox::{
+    Engine, EngineOptions, PolicySet, PolicySpec, SourceInput, default_policies,
+};
+use common::recorded::{Seal, Window, block, inputs, rbac_snapshot, recorded};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+fn engine(workers: usize) -> Engine {
+    Engine::new(&EngineOptions {
+        workers: NonZeroUsize::new(workers).expect("not 0"),
+        ..EngineOptions::default()
+    })
+    .expect("an engine")
+}
+
+fn load(engine: &Engine, specs: &[PolicySpec]) -> PolicySet {
+    PolicySet::load(engine, specs, Some(&rbac_snapshot())).expect("loads")
+}
+
+fn judge(criterion: &mut Criterion) {
+    let (one, two) = (engine(1), engine(2));
+    let mut sets: Vec<(String, PolicySet)> = default_policies()
+        .into_iter()
+        .map(|spec| (format!("{}, 1 worker", spec.name), load(&one, &[spec])))
+        .collect();
+    sets.push(("all, 1 worker".into(), load(&one, &default_policies())));
+    sets.push(("all, 2 workers".into(), load(&two, &default_policies())));
+
+    let requests = recorded("bodies");
+    let request = requests
+        .iter()
+        .find(|request| request.bodies.len() == 400)
+        .expect("a full batch");
+    let views = request.views();
+    let earlier = Window::default().take(request, &views);
+    let events = inputs(request, &views, &earlier);
+    let time_us = views
+        .iter()
+        .filter_map(|view| view.stage_timestamp_us())
+        .max()
+        .unwrap_or(0);
+    let sources = [SourceInput {
+        name: "a-cluster",
+        watermark_us: Some(time_us),
+    }];
+    let seal = Seal::new();
+
+    for count in [1, 400] {
+        let mut group = criterion.benchmark_group(format!("judge {count}"));
+        group.throughput(Throughput::Elements(count as u64));
+        for (name, set) in &sets {
+            let block = block(&seal, &sources, &[], &events[..count], time_us);
+            let verdict = set.judge(&block);
+            assert_eq!(verdict.failures, []);
+            for cost in &verdict.costs {
+                println!("{name}: {} used {} fuel", cost.policy, cost.fuel);
+            }
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| black_box(set.judge(&block)));
+            });
+        }
+    }
+}
+
+fn loading(criterion: &mut Criterion) {
+    let engine = engine(2);
+    let mut group = criterion.benchmark_group("load");
+    group.sample_size(10);
+    for spec in default_policies() {
+        let name = spec.name.clone();
+        let spec = [spec];
+        group.bench_function(name, |bencher| bencher.iter(|| load(&engine, &spec)));
+    }
+}
+
+criterion_group!(benches, judge, loading);
+criterion_main!(benches);
