@@ -7,6 +7,7 @@
 //! see [`JsonError`].
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use super::JsonError;
 use super::number::write_number;
@@ -93,9 +94,8 @@ impl<'a> Writer<'a> {
 
     fn write(&mut self) -> Result<(), JsonError> {
         loop {
-            match self.value()? {
-                Step::Opened => continue,
-                Step::Value => {}
+            if let Step::Opened = self.value()? {
+                continue;
             }
             // What can follow a value: brackets that close, then a comma or the end.
             while self.close_or_continue()? {
@@ -274,22 +274,22 @@ impl<'a> Writer<'a> {
 
     /// Adds a member to the innermost object.
     fn add(&mut self, member: Member) -> Result<(), JsonError> {
-        if let Some(Open::Object(object)) = self.open.last_mut() {
-            if object.is_sorted && self.members.len() > object.first_member {
-                let names = Names {
-                    text: &self.text,
-                    unescaped: &self.unescaped_names,
-                };
-                let before = &self.members[self.members.len() - 1];
-                match names.compare(before, &member) {
-                    core::cmp::Ordering::Less => {}
-                    core::cmp::Ordering::Equal => {
-                        return Err(JsonError::DuplicateKey {
-                            offset: member.offset,
-                        });
-                    }
-                    core::cmp::Ordering::Greater => object.is_sorted = false,
+        if let Some(Open::Object(object)) = self.open.last_mut()
+            && object.is_sorted
+            && let Some(before) = self.members[object.first_member..].last()
+        {
+            let names = Names {
+                text: &self.text,
+                unescaped: &self.unescaped_names,
+            };
+            match names.compare(before, &member) {
+                Ordering::Less => {}
+                Ordering::Equal => {
+                    return Err(JsonError::DuplicateKey {
+                        offset: member.offset,
+                    });
                 }
+                Ordering::Greater => object.is_sorted = false,
             }
         }
         self.members.push(member);

@@ -43,7 +43,8 @@ pub enum JsonError {
         /// The number's first byte.
         offset: usize,
     },
-    /// An integer that no double has: RFC 8785 would write another number.
+    /// An integer for which RFC 8785 would write another one, because no double comes
+    /// close enough.
     #[error("integer that a double cannot hold exactly at byte {offset}")]
     NumberPrecision {
         /// The number's first byte.

@@ -89,7 +89,15 @@ pub(super) fn sort(members: &mut [Member], names: Names<'_>) -> Result<(), JsonE
 #[derive(Default)]
 pub(super) struct Plan {
     objects: Vec<Unsorted>,
-    members: Vec<Member>,
+    members: Vec<Moved>,
+}
+
+/// What is still needed of a sorted [`Member`].
+struct Moved {
+    start: usize,
+    end: usize,
+    first_object: usize,
+    last_object: usize,
 }
 
 struct Unsorted {
@@ -118,7 +126,12 @@ impl Plan {
         sorted: &[Member],
     ) {
         let first_member = self.members.len();
-        self.members.extend_from_slice(sorted);
+        self.members.extend(sorted.iter().map(|member| Moved {
+            start: member.start,
+            end: member.end,
+            first_object: member.first_object,
+            last_object: member.last_object,
+        }));
         let last_member = self.members.len();
         self.objects.push(Unsorted {
             start,

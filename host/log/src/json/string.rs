@@ -80,13 +80,12 @@ fn unescape_unicode(bytes: &[u8], at: usize) -> Result<(char, usize), EscapeErro
     if let Some(c) = char::from_u32(unit) {
         return Ok((c, at + 6));
     }
-    if unit < 0xdc00 && bytes.get(at + 6..at + 8) == Some(br"\u") {
-        if let Ok(low @ 0xdc00..=0xdfff) = code_unit(bytes, at + 8) {
-            let code = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-            if let Some(c) = char::from_u32(code) {
-                return Ok((c, at + 12));
-            }
-        }
+    if unit < 0xdc00
+        && bytes.get(at + 6..at + 8) == Some(br"\u")
+        && let Ok(low @ 0xdc00..=0xdfff) = code_unit(bytes, at + 8)
+        && let Some(c) = char::from_u32(0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00))
+    {
+        return Ok((c, at + 12));
     }
     Err(EscapeError::LoneSurrogate)
 }

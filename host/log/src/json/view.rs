@@ -268,3 +268,164 @@ fn status_code(value: &[u8]) -> Option<u32> {
         (f64::from(code) == number).then_some(code)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{format, vec};
+
+    use super::*;
+
+    const FULL: &str = r#"{
+        "kind": "Event", "x": {"auditID": "not this one"},
+        "stageTimestamp": "2026-11-21T06:31:02.800164Z",
+        "annotations": {
+            "authorization.k8s.io/reason": "RBAC: allowed by \"b\"",
+            "audit.k8s.io/truncated": "true", "authorization.k8s.io/decision": "allow"
+        },
+        "requestReceivedTimestamp": "yesterday",
+        "responseStatus": {"metadata": {"code": 1}, "status": "Failure", "code": 403},
+        "requestObject": {"user": {"username": "eve"}, "}]": "\"}]"},
+        "objectRef": {"resource": "pods", "namespace": "n", "name": "p", "apiGroup": "g",
+                      "apiVersion": "v1", "subresource": "exec", "uid": "u"},
+        "userAgent": "kubectl/\u00e9", "sourceIPs": ["192.0.2.1", 7, null, "2001:db8::1"],
+        "impersonatedUser": {"username": "bob", "groups": []},
+        "user": {"username": "alice", "uid": "42", "groups": ["a", "b"], "extra": {"uid": ["x"]}},
+        "verb": "create", "requestURI": "/api?x=1", "le\u0076el": "Metadata",
+        "stage": "ResponseComplete", "auditID": "id"
+    }"#;
+
+    #[test]
+    fn all_fields_in_any_order() {
+        let text = |s| Some(Cow::Borrowed(s));
+        let expected = EventView {
+            audit_id: text("id"),
+            stage: text("ResponseComplete"),
+            level: text("Metadata"),
+            verb: text("create"),
+            request_uri: text("/api?x=1"),
+            user: UserView {
+                username: text("alice"),
+                uid: text("42"),
+                groups: vec!["a".into(), "b".into()],
+            },
+            impersonated_user: Some(UserView {
+                username: text("bob"),
+                ..UserView::default()
+            }),
+            source_ips: vec!["192.0.2.1".into(), "2001:db8::1".into()],
+            user_agent: text("kubectl/\u{e9}"),
+            object_ref: Some(ObjectRefView {
+                api_group: text("g"),
+                api_version: text("v1"),
+                resource: text("pods"),
+                subresource: text("exec"),
+                namespace: text("n"),
+                name: text("p"),
+            }),
+            code: Some(403),
+            request_received_timestamp: Some(TimeView {
+                text: "yesterday".into(),
+                micros: None,
+            }),
+            stage_timestamp: Some(TimeView {
+                text: "2026-11-21T06:31:02.800164Z".into(),
+                micros: Some(1_795_242_662_800_164),
+            }),
+            decision: text("allow"),
+            reason: text("RBAC: allowed by \"b\""),
+            truncated: true,
+            ambiguous: false,
+        };
+        assert_eq!(EventView::read(FULL.as_bytes()), expected);
+        assert_eq!(expected.stage_timestamp_us(), Some(1_795_242_662_800_164));
+        assert_eq!(expected.request_received_timestamp_us(), None);
+    }
+
+    #[test]
+    fn strings_are_borrowed_unless_escaped() {
+        let view = EventView::read(FULL.as_bytes());
+        assert!(matches!(view.verb, Some(Cow::Borrowed(_))));
+        assert!(matches!(view.user.username, Some(Cow::Borrowed(_))));
+        assert!(matches!(view.user_agent, Some(Cow::Owned(_))));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_absent() {
+        for bytes in [
+            &b""[..],
+            b"null",
+            b"7",
+            b"[]",
+            b"\"auditID\"",
+            b"{",
+            b"{}",
+            b"{\"auditID\"",
+            b"\xff",
+        ] {
+            assert_eq!(EventView::read(bytes), EventView::default(), "{bytes:?}");
+        }
+        let other_types =
+            br#"{"auditID":1,"user":"x","impersonatedUser":null,"sourceIPs":"x","objectRef":[],
+            "responseStatus":{"code":"200"},"annotations":null,"stageTimestamp":5}"#;
+        assert_eq!(EventView::read(other_types), EventView::default());
+        let no_text = b"{\"auditID\":\"\xff\",\"userAgent\":\"\\ud800\",\"verb\":\"get\",\"sourceIPs\":[\"\xff\",\"::1\"],\"n\":1e999}";
+        let view = EventView::read(no_text);
+        assert_eq!((view.audit_id, view.user_agent), (None, None));
+        assert_eq!(
+            (view.verb.as_deref(), view.source_ips),
+            (Some("get"), vec![Cow::from("::1")])
+        );
+    }
+
+    #[test]
+    fn the_first_of_a_repeated_field_counts_and_is_marked() {
+        for (event, ambiguous) in [
+            (r#"{"verb":"get","verb":"delete"}"#, true),
+            (r#"{"verb":"get","v\u0065rb":"delete"}"#, true),
+            (r#"{"verb":"get","user":{"uid":"1","uid":"2"}}"#, true),
+            (
+                r#"{"verb":"get","objectRef":{"name":"1","name":"2"}}"#,
+                true,
+            ),
+            (
+                r#"{"verb":"get","responseStatus":{"code":1,"code":2}}"#,
+                true,
+            ),
+            (
+                r#"{"verb":"get","annotations":{"audit.k8s.io/truncated":"","audit.k8s.io/truncated":"true"}}"#,
+                true,
+            ),
+            (
+                r#"{"verb":"get","requestObject":{"a":1,"a":2},"x":1,"x":2}"#,
+                false,
+            ),
+        ] {
+            let view = EventView::read(event.as_bytes());
+            assert_eq!(view.verb.as_deref(), Some("get"));
+            assert_eq!(view.ambiguous, ambiguous, "{event}");
+            assert!(!view.truncated);
+        }
+        assert_eq!(EventView::read(br#"{"verb":7,"verb":"get"}"#).verb, None);
+    }
+
+    #[test]
+    fn a_code_is_the_number_however_it_is_written() {
+        for (number, expected) in [
+            ("200", Some(200)),
+            ("2e2", Some(200)),
+            ("200.0", Some(200)),
+            ("-0", Some(0)),
+            ("4294967295", Some(u32::MAX)),
+            ("4294967296", None),
+            ("-1", None),
+            ("200.5", None),
+            ("1e999", None),
+            ("-1e999", None),
+            ("true", None),
+            ("inf", None),
+        ] {
+            let event = format!(r#"{{"responseStatus":{{"code":{number}}}}}"#);
+            assert_eq!(EventView::read(event.as_bytes()).code, expected, "{number}");
+        }
+    }
+}
