@@ -196,7 +196,7 @@ impl Answer {
     }
 
     /// Asserts problem details of this status and returns their `detail`.
-    #[must_use]
+    #[expect(clippy::must_use_candidate, reason = "asserts first")]
     pub fn problem(&self, status: u16) -> String {
         assert_eq!((self.status, self.content_type.as_str()), (status, "application/problem+json"), "{}", self.text());
         let problem = self.json();

@@ -99,7 +99,7 @@ fn sigterm_answers_those_who_wait_and_loses_nothing() {
     assert!(service.stop().success());
     let (code, report) = PROGRAMS.verify(log.to_str().unwrap(), &keys);
     assert_eq!(code, 0, "{report:#}");
-    let events = report["entries"]["event"].as_u64().unwrap_or(0);
+    let events = report["kinds"]["event"].as_u64().unwrap_or(0);
     assert!(events >= sent, "{events} in the log, {sent} acknowledged");
 }
 

@@ -48,7 +48,7 @@ fn every_recorded_event_is_in_the_log_exactly_once() {
 
     let (code, report) = PROGRAMS.verify(&service.url, &service.keys);
     assert_eq!(code, 0, "{report:#}");
-    assert_eq!(report["entries"]["event"], total, "{report:#}");
+    assert_eq!(report["kinds"]["event"], total, "{report:#}");
     assert!(service.stop().success());
 
     // A retry of everything after a restart.
@@ -62,7 +62,7 @@ fn every_recorded_event_is_in_the_log_exactly_once() {
     assert!(service.stop().success());
     let (code, report) = PROGRAMS.verify(data.to_str().unwrap(), &keys);
     assert_eq!(code, 0, "{report:#}");
-    assert_eq!(report["entries"]["event"], total, "{report:#}");
+    assert_eq!(report["kinds"]["event"], total, "{report:#}");
 }
 
 /// Events of the recordings, as their README counts them.

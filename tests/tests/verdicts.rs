@@ -88,7 +88,7 @@ fn a_forged_decision_is_found_by_the_snapshot() {
     let snapshot = dir.path().join("rbac.json");
     std::fs::write(&snapshot, read(&data("rbac-dump.json.gz"))).unwrap();
     let service = PROGRAMS.start(&dir.path().join("log"), &["--rbac-snapshot", snapshot.to_str().unwrap()]);
-    let mut event = event("a", "ResponseComplete", "2026-11-21T06:30:00.000000Z", "2026-11-21T06:30:01.000000Z");
+    let mut event = event("a", "ResponseComplete", "2026-11-21T08:00:00.000000Z", "2026-11-21T08:00:01.000000Z");
     event["verb"] = json!("delete");
     event["requestURI"] = json!("/api/v1/namespaces/kube-system/secrets/x");
     event["objectRef"] = json!({"resource": "secrets", "namespace": "kube-system", "name": "x", "apiVersion": "v1"});
@@ -160,5 +160,5 @@ fn batch_signatures_are_verified_and_sealed() {
     assert!(service.stop().success());
     let (code, report) = PROGRAMS.verify(log.to_str().unwrap(), &keys);
     assert_eq!(code, 0, "the verdict says what the signature is worth: {report:#}");
-    assert_eq!(report["entries"]["batch"], 3, "{report:#}");
+    assert_eq!(report["kinds"]["batch"], 3, "{report:#}");
 }

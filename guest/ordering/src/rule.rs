@@ -14,8 +14,9 @@
 //! doesn't depend on how a block is cut into slices. The later of two contradicting
 //! events gets the verdict.
 //!
-//! An undecodable event is judged by what could be read of it; that something could
-//! not be read is no finding here.
+//! An undecodable event is judged as any other: what made it undecodable in recorded
+//! traffic was a hostile object inside of it, and stage and times could be read. One
+//! whose stage and times can't be read either must not be let pass for that.
 
 use auditchain_guest_sdk::types::EarlierStage;
 use auditchain_guest_sdk::{Call, Event, Rule, Severity, Stage, Verdicts};
@@ -169,7 +170,7 @@ pub fn verify(settings: &Settings, call: &Call<'_>, verdicts: &mut Verdicts) {
 fn check_event(settings: &Settings, call: &Call<'_>, event: Event<'_>, verdicts: &mut Verdicts) {
     let subject = event.subject();
     let received_stage = event.stage() == Stage::RequestReceived;
-    if event.stage() == Stage::Unknown && !event.is_undecodable() {
+    if event.stage() == Stage::Unknown {
         verdicts.invalid(
             subject,
             &STAGE_UNKNOWN,
@@ -181,7 +182,7 @@ fn check_event(settings: &Settings, call: &Call<'_>, event: Event<'_>, verdicts:
         verdicts.invalid(subject, &STAGE_ILLEGAL, reason);
     }
     let (received, staged) = (event.received_at(), event.stage_at());
-    if (received.is_none() || staged.is_none()) && !event.is_undecodable() {
+    if received.is_none() || staged.is_none() {
         let which = match received {
             None => "requestReceivedTimestamp",
             Some(_) => "stageTimestamp",

@@ -1,5 +1,7 @@
 //! auditchain, for the tests: cargo tells a package's tests only of its own programs.
 
+use clap::Parser as _;
+
 fn main() -> std::process::ExitCode {
-    auditchain_cli::main()
+    auditchain_cli::run(&auditchain_cli::Cli::parse())
 }
