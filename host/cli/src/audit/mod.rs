@@ -1,0 +1,65 @@
+//! The verifier: one pass over a log in the order of its entries, in bounded memory.
+//!
+//! Reading order: [`audit()`], `auditor` (what is checked of each entry, from top to
+//! bottom), `examine` (what can be checked of an entry alone), `pipeline` (how both run
+//! at the same time), `authority` (what all of it is compared with in the end),
+//! `statements` and `report`.
+//!
+//! The signed checkpoint is the authority. Everything is recomputed from the entries
+//! up to it; the chain, the seals and the tiles then tell where a difference lies.
+
+mod auditor;
+mod authority;
+mod batches;
+mod blocks;
+mod examine;
+mod finding;
+mod keys;
+mod links;
+mod pipeline;
+mod report;
+mod statements;
+mod tiles;
+mod values;
+
+use auditchain_log::VerifierKey;
+
+pub(crate) use examine::check_commitment;
+pub use finding::{Finding, Findings, Rule};
+pub use report::{CheckpointReport, KeysReport, PolicyCount, Report, SourceCount};
+
+use auditor::Auditor;
+use pipeline::feed;
+
+use crate::source::{LogSource, SourceError};
+
+/// What an auditor brings along.
+#[derive(Debug, Clone, Default)]
+pub struct AuditOptions {
+    /// The keys to trust. None: those that the log itself names, which proves that it
+    /// is consistent but not whose it is.
+    pub keys: Vec<VerifierKey>,
+    /// An earlier checkpoint note of the same log, which it must be a continuation of.
+    pub since: Option<Vec<u8>>,
+    /// Threads that examine entries; 0 is taken for 1.
+    pub workers: usize,
+}
+
+/// Verifies a log; `progress` is told how many entries of how many are done.
+///
+/// # Errors
+/// The source can't be asked. What is damaged or wrong is in the report instead.
+pub fn audit(
+    source: &dyn LogSource,
+    options: &AuditOptions,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Report, SourceError> {
+    let mut auditor = Auditor::begin(source, options)?;
+    let size = auditor.size();
+    feed(source, size, options.workers, |piece| {
+        auditor.piece(piece)?;
+        progress(auditor.index(), size);
+        Ok::<_, SourceError>(())
+    })?;
+    auditor.finish()
+}

@@ -1,0 +1,134 @@
+//! From the state of a finished pass to its report.
+
+use super::auditor::Auditor;
+use super::report::{CheckpointReport, KeysReport, Report};
+
+impl Auditor<'_> {
+    pub(super) fn report(mut self, signed_by: Vec<String>) -> Report {
+        self.findings.sort();
+        let (checked, not_checked) = self.statements();
+        let checkpoint =
+            self.note
+                .filter(|_| !signed_by.is_empty())
+                .map(|signed| CheckpointReport {
+                    size: signed.checkpoint.size.0,
+                    root: signed.checkpoint.root.to_base64(),
+                    signed_by,
+                    note: signed.text,
+                });
+        Report {
+            holds: self.findings.is_empty(),
+            target: self.source.name().to_owned(),
+            origin: self.origin,
+            checkpoint,
+            keys: KeysReport {
+                given: self.options.keys.iter().map(ToString::to_string).collect(),
+                in_force: self
+                    .keys
+                    .in_force()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+            },
+            entries: self.index,
+            blocks: self.blocks.count,
+            first_time: self.blocks.first_time,
+            last_time: self.blocks.last_time,
+            kinds: self.counts.kinds,
+            sources: self.counts.sources,
+            policies: self.counts.policies,
+            bodies_verified: self.counts.bodies_verified,
+            bodies_missing: self.counts.bodies_missing,
+            bodies_unreadable: self.counts.bodies_unreadable,
+            seals_verified: self.counts.seals_verified,
+            tiles_verified: self.tiles.checked,
+            values_verified: self.values.checked,
+            batch_signatures_verified: self.batches.signatures_verified,
+            batch_signatures_invalid: self.batches.signatures_invalid_and_sealed_so,
+            unreadable_entries: self.counts.unreadable_entries,
+            checked,
+            not_checked,
+            findings: self.findings,
+        }
+    }
+
+    /// What was checked and what was not, in words.
+    fn statements(&mut self) -> (Vec<String>, Vec<String>) {
+        let mut checked = Vec::new();
+        let mut not_checked = std::mem::take(&mut self.not_checked);
+        if self.index > 0 {
+            let (index, counts) = (self.index, &self.counts);
+            checked.push(format!("{index} entries: canonical form, hash chain, block order and times, Merkle root against the signed checkpoint"));
+            checked.push(format!(
+                "{} seals: signatures of the log's keys, size and root that the tree had there",
+                counts.seals_verified
+            ));
+            checked.push(format!(
+                "{} tiles against those made from the entries",
+                self.tiles.checked
+            ));
+            checked.push(format!(
+                "{} bodies: salted commitment, canonical form, and that the leaf says the same",
+                counts.bodies_verified
+            ));
+            checked.push(format!(
+                "{} policy modules, settings and RBAC snapshots against their digests",
+                self.values.checked
+            ));
+        }
+        if self.batches.signatures_verified + self.batches.digests_verified > 0 {
+            checked.push(format!(
+                "{} senders' batch signatures, {} batches of events against what was signed",
+                self.batches.signatures_verified, self.batches.digests_verified
+            ));
+        }
+        if let Some(since) = self
+            .since
+            .as_ref()
+            .filter(|since| since.checkpoint.size.0 <= self.size)
+        {
+            checked.push(format!(
+                "that the log continues the earlier checkpoint of {} entries",
+                since.checkpoint.size
+            ));
+        }
+        if self.options.keys.is_empty() {
+            not_checked.push("WHOSE LOG THIS IS: no --key was given, so the keys were taken from the log itself. That proves that it is consistent, not who signed it.".into());
+        }
+        not_checked.push(
+            "Whether the policies' verdicts are right: they are read, not re-executed.".into(),
+        );
+        if self.options.since.is_none() {
+            not_checked.push("Whether it continues what you saw before: no --since was given. Keep the checkpoint printed here for the next time.".into());
+        }
+        let counts = &self.counts;
+        if counts.bodies_missing > 0 {
+            not_checked.push(format!(
+                "{} bodies that are not there: erased or withheld.",
+                counts.bodies_missing
+            ));
+        }
+        if counts.bodies_unreadable > 0 {
+            not_checked.push(format!(
+                "{} bodies that can't be read.",
+                counts.bodies_unreadable
+            ));
+        }
+        if self.batches.signatures_not_checked > 0 {
+            not_checked.push(format!(
+                "{} batch signatures by SM2.",
+                self.batches.signatures_not_checked
+            ));
+        }
+        if self.batches.digests_not_checked > 0 {
+            not_checked.push(format!("The events of {} signed batches against the digest: some were in the log before, or their bodies are missing.", self.batches.digests_not_checked));
+        }
+        if let Some(signed) = &self.note {
+            let past = self.size.saturating_sub(signed.checkpoint.size.0);
+            if past > 0 {
+                not_checked.push(format!("{past} entries at the end against a signature: they are newer than the checkpoint beside the store."));
+            }
+        }
+        (checked, not_checked)
+    }
+}

@@ -1,0 +1,7 @@
+//! From files to the requests that are sent: what `auditchain ingest` reads.
+
+mod input;
+mod requests;
+
+pub use input::Input;
+pub use requests::{Request, Requests};

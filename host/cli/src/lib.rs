@@ -1,0 +1,37 @@
+//! `auditchain`: the command line for operators and auditors, as a library that its
+//! tests and benches reach too.
+//!
+//! Reading order: [`Cli`] (the verbs), [`LogSource`] (a log to read, by URL or from a
+//! data directory), [`audit`] (the one verifier over both), [`Report`] (what it says),
+//! then a file a verb in `verb/`.
+//!
+//! Nothing here trusts what it reads: a server or a directory may be hostile, so every
+//! answer is bounded by a limit of [`limits`] and every byte that matters is checked
+//! against the signed checkpoint.
+//!
+//! Out of scope: writing a log, and re-executing verdicts.
+
+mod args;
+mod audit;
+mod error;
+mod http;
+mod ingest;
+pub mod limits;
+mod output;
+mod pretty;
+mod source;
+mod tlog_proof;
+mod trust;
+mod verb;
+
+pub use args::{Cli, Command, OutputFormat};
+pub use audit::{
+    AuditOptions, CheckpointReport, Finding, Findings, KeysReport, PolicyCount, Report, Rule,
+    SourceCount, audit,
+};
+pub use error::CliError;
+pub use http::{Answer, Client, HttpError};
+pub use ingest::{Input, Request, Requests};
+pub use source::{BodyRef, DirLog, HeadClaim, HttpLog, LogSource, Run, SourceError, open_source};
+pub use tlog_proof::{TlogProof, TlogProofError};
+pub use verb::run;

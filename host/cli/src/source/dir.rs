@@ -1,0 +1,153 @@
+//! A log in a data directory, read from a copy: sled changes what it opens, and cuts
+//! off what it finds damaged, so the original is never opened.
+
+use std::path::Path;
+
+use auditchain_log::{Hash, TileId};
+use auditchain_store::{HeadFile, SledStore, Store as _, StoreError, copy_data_dir};
+use tempfile::TempDir;
+
+use super::{BodyRef, HeadClaim, LogSource, Run, SourceError};
+
+/// A log in a directory.
+pub struct DirLog {
+    name: String,
+    store: SledStore,
+    note: HeadFile,
+    // Last, so that the store is closed before its copy is removed.
+    _copy: TempDir,
+}
+
+impl DirLog {
+    /// Copies the directory to where temporary files go and opens the copy.
+    ///
+    /// # Errors
+    /// No store, a service that runs on it, no room for the copy, or damage.
+    pub fn open(dir: &Path) -> Result<Self, SourceError> {
+        let temporary = |error| {
+            SourceError::Unavailable(format!(
+                "can't make a copy of {} in {}: {error}; set TMPDIR to a directory with room for it",
+                dir.display(),
+                std::env::temp_dir().display(),
+            ))
+        };
+        let copy = tempfile::Builder::new()
+            .prefix("auditchain-")
+            .tempdir()
+            .map_err(temporary)?;
+        copy_data_dir(dir, copy.path()).map_err(|error| match error {
+            StoreError::Io { context, source } => SourceError::Unavailable(format!(
+                "{context}: {source}; a copy of {} is made in {}, set TMPDIR to a directory with room for it",
+                dir.display(),
+                std::env::temp_dir().display(),
+            )),
+            error => from_store(error, 0),
+        })?;
+        let store = SledStore::open_existing(copy.path()).map_err(|error| from_store(error, 0))?;
+        Ok(Self {
+            name: dir.display().to_string(),
+            store,
+            note: HeadFile::new(copy.path()),
+            _copy: copy,
+        })
+    }
+}
+
+impl LogSource for DirLog {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn note(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        self.note.read().map_err(|error| from_store(error, 0))
+    }
+
+    fn vkeys(&self) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
+
+    fn head(&self) -> Result<Option<HeadClaim>, SourceError> {
+        let head = self.store.head().map_err(|error| from_store(error, 0))?;
+        // An empty store is a claim too: that there is no log.
+        let nothing = HeadClaim {
+            size: 0,
+            blocks: 0,
+            time_us: i64::MIN,
+            root: auditchain_log::tree_root(&[]),
+            chain: auditchain_log::sha256(&[]),
+        };
+        Ok(Some(head.map_or(nothing, |head| HeadClaim {
+            size: head.size,
+            blocks: head.blocks,
+            time_us: head.time_us,
+            root: head.root,
+            chain: head.chain,
+        })))
+    }
+
+    fn run(&self, from: u64, to: u64) -> Result<Run, SourceError> {
+        let next = from.saturating_add(1);
+        let missing = || SourceError::Damaged {
+            what: format!("entry {from}"),
+            reason: "missing".into(),
+            next,
+        };
+        let entries = self
+            .store
+            .entries_at(from)
+            .map_err(|error| from_store(error, next))?;
+        let entries = entries.ok_or_else(missing)?;
+        let (bodies, bodies_damage) = match self.store.bodies_at(from) {
+            Ok(bodies) => (bodies, None),
+            Err(error @ StoreError::Corrupt { .. }) => (None, Some(error.to_string())),
+            Err(error) => return Err(from_store(error, next)),
+        };
+        let mut run = Run::new(from);
+        run.bodies_damage = bodies_damage;
+        for index in from..entries.end().min(to) {
+            let entry = entries.get(index).ok_or_else(missing)?;
+            let body = bodies.as_ref().and_then(|bodies| bodies.get(index));
+            let body = body.as_ref().map(|body| BodyRef {
+                salt: &body.salt,
+                bytes: body.bytes,
+            });
+            run.push(entry, body);
+        }
+        Ok(run)
+    }
+
+    fn tile(&self, id: TileId, width: usize) -> Result<Option<Vec<u8>>, SourceError> {
+        let tile = self
+            .store
+            .tiles(&[id])
+            .map_err(|error| from_store(error, 0))?
+            .pop()
+            .flatten();
+        Ok(tile.map(|mut tile| {
+            tile.truncate(width * Hash::LEN);
+            tile
+        }))
+    }
+
+    /// The partial tiles of a store are made from its entries.
+    fn has_partial_tiles(&self) -> bool {
+        false
+    }
+
+    fn blob(&self, digest: &Hash) -> Result<Option<Vec<u8>>, SourceError> {
+        self.store
+            .blob(&format!("sha256/{digest}"))
+            .map_err(|error| from_store(error, 0))
+    }
+}
+
+fn from_store(error: StoreError, next: u64) -> SourceError {
+    match error {
+        StoreError::Corrupt { what, damage, .. } => SourceError::Damaged {
+            what: what.to_string(),
+            reason: damage.to_string(),
+            next,
+        },
+        error => SourceError::Unavailable(error.to_string()),
+    }
+}

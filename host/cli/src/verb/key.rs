@@ -1,0 +1,100 @@
+//! `auditchain key show URL|DIR`
+
+use std::fmt::Write as _;
+
+use auditchain_log::{Entry, KeyRole, KeyState, Payload, VerifierKey};
+use serde_json::json;
+
+use super::{print, print_json};
+use crate::args::{KeyShowArgs, OutputFormat};
+use crate::error::{CliError, EXIT_HOLDS};
+use crate::limits::LOG_KEYS_MAX;
+use crate::source::{LogSource, open_source};
+use crate::trust::parse_vkeys;
+
+pub(super) fn show(args: &KeyShowArgs, output: OutputFormat) -> Result<u8, CliError> {
+    let source = open_source(&args.target)?;
+    let keys = match source.vkeys()? {
+        Some(text) => parse_vkeys(&text)
+            .map_err(|why| CliError::Refused(format!("{}/keys: {why}", source.name())))?,
+        None => from_entries(&*source)?,
+    };
+    let described: Vec<_> = keys
+        .iter()
+        .map(|key| json!({ "vkey": key.to_string(), "name": key.name(), "type": kind(key), "id": hex::encode(key.id()) }))
+        .collect();
+    match output {
+        OutputFormat::Json => print_json(&described)?,
+        OutputFormat::Text => {
+            let mut out = String::new();
+            for key in &keys {
+                // Writing into a String can't fail.
+                let _ = writeln!(
+                    out,
+                    "{key}\n  {}, key id {}, of {}",
+                    kind(key),
+                    hex::encode(key.id()),
+                    key.name()
+                );
+            }
+            print(&out)?;
+        }
+    }
+    Ok(EXIT_HOLDS)
+}
+
+fn kind(key: &VerifierKey) -> &'static str {
+    if key.is_ecdsa_p256() {
+        "ECDSA P-256"
+    } else {
+        "Ed25519"
+    }
+}
+
+/// The keys in force by the log's own entries.
+fn from_entries(source: &dyn LogSource) -> Result<Vec<VerifierKey>, CliError> {
+    let size = super::get::size(source)?;
+    let mut keys: Vec<VerifierKey> = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let run = source.run(at, size)?;
+        for (bytes, _) in run.iter() {
+            // Parsing every entry would take ten times as long.
+            if !bytes
+                .windows(KEY_KIND.len())
+                .any(|window| window == KEY_KIND)
+            {
+                continue;
+            }
+            let Ok(Entry {
+                payload: Payload::Key(record),
+                ..
+            }) = Entry::parse(bytes)
+            else {
+                continue;
+            };
+            let Ok(key) = record.key.parse::<VerifierKey>() else {
+                continue;
+            };
+            match (record.role, record.state) {
+                (KeyRole::Log, KeyState::Begin) if keys.len() < LOG_KEYS_MAX => keys.push(key),
+                (KeyRole::Log, KeyState::End) => keys.retain(|other| *other != key),
+                _ => {}
+            }
+        }
+        if run.is_empty() {
+            return Err(CliError::Refused(format!("entry {at} is not there")));
+        }
+        at = run.end();
+    }
+    if keys.is_empty() {
+        return Err(CliError::Refused(format!(
+            "the log in {} names no keys",
+            source.name()
+        )));
+    }
+    Ok(keys)
+}
+
+/// As it stands in a leaf; an event whose text has it too is only parsed in vain.
+const KEY_KIND: &[u8] = b"\"kind\":\"key\"";

@@ -1,0 +1,168 @@
+//! `auditchain verify URL|DIR`
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::thread;
+
+use auditchain_log::MAX_NOTE_BYTES;
+
+use super::{print, print_json};
+use crate::args::{OutputFormat, VerifyArgs};
+use crate::audit::{AuditOptions, Finding, Report, audit};
+use crate::error::{CliError, EXIT_FAILED, EXIT_HOLDS};
+use crate::output::{Progress, Style, printable};
+use crate::source::open_source;
+use crate::trust::parse_keys;
+
+pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliError> {
+    let keys = parse_keys(&args.keys)?;
+    let since = args.since.as_deref().map(|path| {
+        let mut note = Vec::new();
+        let file = File::open(path).map_err(CliError::reading(path))?;
+        // A byte more than a note may have, so that a longer one is no note.
+        file.take(MAX_NOTE_BYTES as u64 + 1)
+            .read_to_end(&mut note)
+            .map_err(CliError::reading(path))?;
+        Ok::<_, CliError>(note)
+    });
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.workers.map_or(cores, usize::from);
+    let options = AuditOptions {
+        keys,
+        since: since.transpose()?,
+        workers,
+    };
+    let source = open_source(&args.target)?;
+    let mut progress = Progress::new("verified");
+    let report = audit(&*source, &options, |done, of| progress.tell(done, Some(of)))?;
+    drop(progress);
+    match output {
+        OutputFormat::Json => print_json(&report)?,
+        OutputFormat::Text => print(&text(&report, Style::of_stdout()))?,
+    }
+    Ok(if report.holds {
+        EXIT_HOLDS
+    } else {
+        EXIT_FAILED
+    })
+}
+
+/// The report for people.
+fn text(report: &Report, style: Style) -> String {
+    let mut out = String::new();
+    // Writing into a String can't fail.
+    let _ = write_text(&mut out, report, style);
+    out
+}
+
+fn write_text(out: &mut String, report: &Report, style: Style) -> std::fmt::Result {
+    let origin = report.origin.as_deref().unwrap_or("a log without a name");
+    let verdict = if report.holds {
+        style.good("HOLDS")
+    } else {
+        style.bad("FAILED")
+    };
+    writeln!(
+        out,
+        "{verdict}  {} at {}: {} entries in {} blocks",
+        printable(origin),
+        printable(&report.target),
+        report.entries,
+        report.blocks
+    )?;
+    if let (Some(first), Some(last)) = (report.first_time, report.last_time) {
+        writeln!(out, "       from {first} to {last}")?;
+    }
+    if !report.findings.is_empty() {
+        writeln!(
+            out,
+            "\n{}",
+            style.bad(&format!("What is wrong ({}):", report.findings.total))
+        )?;
+        for finding in &report.findings.kept {
+            writeln!(
+                out,
+                "  {}: [{}] {}",
+                place(finding),
+                finding.rule.name(),
+                printable(&finding.detail)
+            )?;
+        }
+        let more = report.findings.total - report.findings.kept.len() as u64;
+        if more > 0 {
+            writeln!(out, "  and {more} more")?;
+        }
+    }
+    write_counts(out, report, style)?;
+    writeln!(out, "\n{}", style.head("Checked:"))?;
+    for line in &report.checked {
+        writeln!(out, "  {line}")?;
+    }
+    writeln!(out, "\n{}", style.head("Not checked:"))?;
+    for line in &report.not_checked {
+        writeln!(out, "  {}", style.warn(line))?;
+    }
+    if let Some(checkpoint) = report.checkpoint.as_ref().filter(|_| report.holds) {
+        writeln!(out, "\n{}\n", style.head("The verified checkpoint:"))?;
+        write!(out, "{}", printable(&checkpoint.note))?;
+    }
+    Ok(())
+}
+
+fn write_counts(out: &mut String, report: &Report, style: Style) -> std::fmt::Result {
+    writeln!(out, "\n{}", style.head("Entries by kind:"))?;
+    for (kind, count) in &report.kinds {
+        writeln!(out, "  {kind:<10} {count:>12}")?;
+    }
+    if !report.sources.is_empty() {
+        writeln!(out, "\n{}", style.head("Events by source:"))?;
+        for (source, count) in &report.sources {
+            write!(
+                out,
+                "  {:<20} {:>10} events, {} valid, {} invalid",
+                printable(source),
+                count.events,
+                count.valid,
+                count.invalid
+            )?;
+            if count.undecodable > 0 {
+                write!(out, ", {} kept as raw bytes", count.undecodable)?;
+            }
+            if count.rejections > 0 {
+                write!(out, "; {} refused requests", count.rejections)?;
+            }
+            writeln!(out)?;
+        }
+    }
+    if !report.policies.is_empty() {
+        writeln!(
+            out,
+            "\n{}",
+            style.head("What the policies had said, by rule:")
+        )?;
+        for (rule, count) in &report.policies {
+            let severity = format!("{:?}", count.severity).to_lowercase();
+            writeln!(
+                out,
+                "  {:<40} {:>10} {severity}",
+                printable(rule),
+                count.count
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn place(finding: &Finding) -> String {
+    let mut place = match (finding.index, finding.last_index) {
+        (None, _) => "the log".to_string(),
+        (Some(index), None) => format!("entry {index}"),
+        (Some(index), Some(last)) => format!("entries {index} to {last}"),
+    };
+    if let Some(block) = finding.block {
+        // Writing into a String can't fail.
+        let _ = write!(place, " (block {block})");
+    }
+    place
+}

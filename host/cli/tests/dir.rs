@@ -1,0 +1,242 @@
+//! The verifier over a data directory: the real store, whole and damaged.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use auditchain_cli::{AuditOptions, DirLog, SourceError, audit};
+use auditchain_log::{ChainHash, Entry, TileId, TreeEdge, leaf_hash};
+use auditchain_store::{BlockWrite, Body, Head, HeadFile, SledStore, Store as _};
+use support::*;
+
+/// Writes a log into a store, block by block.
+fn write(dir: &Path, log: &MemoryLog) {
+    let store = SledStore::open(dir).unwrap();
+    let (epoch, _) = store.acquire().unwrap();
+    let mut edge = TreeEdge::default();
+    let mut chain = ChainHash::genesis(ORIGIN);
+    let entries: Vec<Entry> = log
+        .entries
+        .iter()
+        .map(|bytes| Entry::parse(bytes).unwrap())
+        .collect();
+    let mut first = 0;
+    while first < entries.len() {
+        let block = entries[first].block;
+        let end = entries
+            .iter()
+            .position(|entry| entry.block > block)
+            .unwrap_or(entries.len());
+        let mut tiles: Vec<(TileId, Vec<u8>)> = vec![];
+        for bytes in &log.entries[first..end] {
+            chain = chain.next(bytes);
+            edge.push(leaf_hash(bytes), &mut tiles);
+        }
+        let head = Head {
+            size: end as u64,
+            blocks: block + 1,
+            time_us: entries[first].time.as_micros(),
+            root: edge.root(),
+            chain: chain.hash(),
+            state: b"{}".to_vec(),
+        };
+        let names: Vec<String> = log
+            .blobs
+            .keys()
+            .map(|digest| format!("sha256/{digest}"))
+            .collect();
+        let blobs: Vec<(&str, &[u8])> = names
+            .iter()
+            .map(String::as_str)
+            .zip(log.blobs.values().map(Vec::as_slice))
+            .collect();
+        let bodies: Vec<Option<Body<'_>>> = log.bodies[first..end]
+            .iter()
+            .map(|body| {
+                body.as_ref()
+                    .map(|(salt, bytes)| Body { salt: *salt, bytes })
+            })
+            .collect();
+        let slices: Vec<&[u8]> = log.entries[first..end].iter().map(Vec::as_slice).collect();
+        let blobs = if block == 0 { &blobs[..] } else { &[] };
+        let write = BlockWrite {
+            head: &head,
+            entries: &slices,
+            bodies: &bodies,
+            tiles: &tiles,
+            blobs,
+        };
+        store.append(epoch, first as u64, &write).unwrap();
+        first = end;
+    }
+    HeadFile::new(dir)
+        .write(log.note.as_deref().unwrap())
+        .unwrap();
+}
+
+fn options() -> AuditOptions {
+    AuditOptions {
+        keys: verifiers(&keys()),
+        since: None,
+        workers: 2,
+    }
+}
+
+fn auditchain(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_auditchain"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for file in fs::read_dir(dir).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    all
+}
+
+#[test]
+fn a_data_directory_is_verified_and_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &honest());
+    let before = files(dir.path());
+    let report = audit(&DirLog::open(dir.path()).unwrap(), &options(), |_, _| {}).unwrap();
+    assert!(report.holds, "{:#?}", report.findings.kept);
+    assert_eq!(
+        (
+            report.entries,
+            report.tiles_verified,
+            report.values_verified
+        ),
+        (SIZE, 2, 3)
+    );
+    assert_eq!(report.bodies_verified, BLOCKS * 44);
+    let path = dir.path().to_str().unwrap();
+    let output = auditchain(&["verify", path, "--key", &keys()[1].verifier().to_string()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = auditchain(&["key", "show", path]);
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains(&keys()[1].verifier().to_string())
+    );
+    let output = auditchain(&["get", path, "5", "--body"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(files(dir.path()) == before, "the original was changed");
+}
+
+#[test]
+fn entries_past_the_checkpoint_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = honest();
+    write(dir.path(), &log);
+    // The checkpoint of a block before, as a crash between commit and signature leaves it.
+    let bytes = &log.entries[usize::try_from(seal_index(BLOCKS)).unwrap()];
+    let auditchain_log::Payload::Seal { seal, .. } = Entry::parse(bytes).unwrap().payload else {
+        panic!()
+    };
+    HeadFile::new(dir.path())
+        .write(seal.note.as_bytes())
+        .unwrap();
+    let report = audit(&DirLog::open(dir.path()).unwrap(), &options(), |_, _| {}).unwrap();
+    assert!(report.holds, "{:#?}", report.findings.kept);
+    assert!(
+        report
+            .not_checked
+            .iter()
+            .any(|line| line.starts_with(&format!("{BLOCK_ENTRIES} entries at the end")))
+    );
+    fs::remove_file(dir.path().join("checkpoint")).unwrap();
+    let report = audit(&DirLog::open(dir.path()).unwrap(), &options(), |_, _| {}).unwrap();
+    assert!(!report.holds);
+}
+
+#[test]
+fn a_store_in_use_and_none_at_all_are_no_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = DirLog::open(dir.path()).err().unwrap();
+    assert!(
+        matches!(&error, SourceError::Unavailable(why) if why.contains("holds no store")),
+        "{error}"
+    );
+    write(dir.path(), &honest());
+    let _store = SledStore::open(dir.path()).unwrap();
+    let error = DirLog::open(dir.path()).err().unwrap();
+    assert!(
+        matches!(&error, SourceError::Unavailable(why) if why.contains("stop the auditchaind")),
+        "{error}"
+    );
+    let output = auditchain(&["verify", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_consistent_forgery_in_the_store_is_named() {
+    // All checksums of the store are right; only the signatures tell.
+    let dir = tempfile::tempdir().unwrap();
+    let index = event_index(5, 5);
+    let mut log = build(&mut |at, entry| {
+        if let (true, auditchain_log::Payload::Event { event, .. }) =
+            (at == index, &mut entry.payload)
+        {
+            event.namespace = Some("other".into());
+        }
+    });
+    let honest = honest();
+    log.note = honest.note.clone();
+    for block in 6..=BLOCKS {
+        let at = usize::try_from(seal_index(block)).unwrap();
+        assert_ne!(log.entries[at], honest.entries[at]);
+    }
+    write(dir.path(), &log);
+    let report = audit(&DirLog::open(dir.path()).unwrap(), &options(), |_, _| {}).unwrap();
+    let rules: Vec<_> = report
+        .findings
+        .kept
+        .iter()
+        .map(|f| (f.rule.name(), f.index))
+        .collect();
+    // Whoever has the log's keys can sign new seals, but not a new past checkpoint.
+    assert!(
+        rules.contains(&("fields", Some(index))) && rules.iter().any(|(rule, _)| *rule == "root"),
+        "{rules:?}"
+    );
+}
+
+#[test]
+fn any_damage_to_the_files_is_a_verdict_and_never_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &honest());
+    let db = dir.path().join("store").join("db");
+    let good = fs::read(&db).unwrap();
+    // Where there is something: sled's file is mostly zeros.
+    let used: Vec<usize> = (0..good.len()).filter(|at| good[*at] != 0).collect();
+    let mut failed = 0;
+    let step = used.len() / 24;
+    for at in used.iter().step_by(step.max(1)) {
+        let mut bad = good.clone();
+        bad[*at] ^= 0x10;
+        fs::write(&db, bad).unwrap();
+        match DirLog::open(dir.path()) {
+            Ok(log) => {
+                let report = audit(&log, &options(), |_, _| {}).unwrap();
+                failed += u32::from(!report.holds);
+            }
+            Err(SourceError::Damaged { .. }) => failed += 1,
+            Err(error) => panic!("byte {at}: {error}"),
+        }
+    }
+    // What sled doesn't read (replaced pages) may change without harm.
+    assert!(failed > 0);
+}
