@@ -30,7 +30,7 @@ impl Auditor<'_> {
                     .map(ToString::to_string)
                     .collect(),
             },
-            entries: self.index,
+            entries: self.index - self.counts.unreadable_entries,
             blocks: self.blocks.count,
             first_time: self.blocks.first_time,
             last_time: self.blocks.last_time,
@@ -57,7 +57,8 @@ impl Auditor<'_> {
         let mut checked = Vec::new();
         let mut not_checked = std::mem::take(&mut self.not_checked);
         if self.index > 0 {
-            let (index, counts) = (self.index, &self.counts);
+            let counts = &self.counts;
+            let index = self.index - counts.unreadable_entries;
             checked.push(format!("{index} entries: canonical form, hash chain, block order and times, Merkle root against the signed checkpoint"));
             checked.push(format!(
                 "{} seals: signatures of the log's keys, size and root that the tree had there",

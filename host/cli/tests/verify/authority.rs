@@ -1,0 +1,266 @@
+//! Who says so: checkpoints, seals, keys, earlier checkpoints, the store's head.
+
+use auditchain_cli::{AuditOptions, Rule, audit};
+use auditchain_log::{Checkpoint, Entry, KeyState, Note, Payload, SealRecord, sha256, sign_note};
+
+use crate::support::*;
+use crate::{assert_found, assert_only, assert_range, found, options, verify};
+
+#[test]
+fn without_keys_the_report_says_what_that_proves() {
+    let report = audit(&honest(), &AuditOptions::default(), |_, _| {}).unwrap();
+    assert!(report.holds && report.keys.given.is_empty());
+    assert_eq!(report.keys.in_force.len(), 2);
+    assert!(
+        report
+            .not_checked
+            .iter()
+            .any(|line| line.starts_with("WHOSE LOG THIS IS"))
+    );
+    assert!(
+        !verify(&honest())
+            .not_checked
+            .iter()
+            .any(|line| line.starts_with("WHOSE"))
+    );
+}
+
+#[test]
+fn a_forged_seal_is_named_even_if_all_else_follows_from_it() {
+    let index = seal_index(7);
+    type Forge<'f> = &'f dyn Fn(&mut Checkpoint) -> Vec<auditchain_log::SignerKey>;
+    let forge = |change: Forge<'_>| {
+        let mut hook = |at: u64, entry: &mut Entry| {
+            let Payload::Seal { seal, .. } = &mut entry.payload else {
+                return;
+            };
+            if at == index {
+                let note = Note::parse(seal.note.as_bytes()).unwrap();
+                let mut checkpoint = Checkpoint::parse(note.text()).unwrap();
+                let signers = change(&mut checkpoint);
+                *seal = SealRecord {
+                    note: sign_note(&checkpoint.to_text(), &signers),
+                };
+            }
+        };
+        verify(&build(&mut hook))
+    };
+    let forgeries: [Forge<'_>; 6] = [
+        &|_| stranger_keys(),
+        &|_| keys().into_iter().take(1).collect(),
+        &|_| keys().into_iter().skip(1).collect(),
+        &|c| {
+            c.root = sha256(&[b"another"]);
+            keys()
+        },
+        &|c| {
+            c.size.0 -= 1;
+            keys()
+        },
+        &|c| {
+            c.origin.push('x');
+            keys()
+        },
+    ];
+    for change in forgeries {
+        let report = forge(change);
+        assert_eq!(found(&report), [(Rule::Seal, Some(index), Some(index))]);
+        assert_eq!(report.findings.kept[0].block, Some(6));
+    }
+    assert!(forge(&|_| keys()).holds);
+}
+
+#[test]
+fn a_checkpoint_that_says_another_root_or_size_is_named() {
+    let log = honest();
+    let note = Note::parse(log.note.as_deref().unwrap()).unwrap();
+    let good = Checkpoint::parse(note.text()).unwrap();
+    let with = |checkpoint: &Checkpoint| MemoryLog {
+        note: Some(sign_note(&checkpoint.to_text(), &keys()).into_bytes()),
+        head: None,
+        ..log.clone()
+    };
+    let mut bad = good.clone();
+    bad.root = sha256(&[b"another"]);
+    assert_eq!(
+        found(&verify(&with(&bad))),
+        [(Rule::Root, Some(seal_index(BLOCKS)), Some(SIZE - 1))]
+    );
+    let mut bad = good.clone();
+    bad.size.0 += 3;
+    let mut log = with(&bad);
+    log.has_partial_tiles = false;
+    assert_range(&verify(&log), Rule::Unreadable, SIZE, SIZE + 2);
+    let mut bad = good;
+    bad.origin = "example.com/other".into();
+    assert!(!verify(&with(&bad)).holds);
+}
+
+#[test]
+fn a_checkpoint_of_other_keys_is_refused() {
+    // A whole log of a stranger, with the same entries.
+    let log = build_with(&mut |_, _| {}, 1, "get", stranger_keys());
+    let report = verify(&log);
+    assert_eq!(found(&report), [(Rule::Checkpoint, None, None)]);
+    assert!(report.checkpoint.is_none());
+    // Without keys the log's own entries contradict it.
+    let report = audit(&log, &AuditOptions::default(), |_, _| {}).unwrap();
+    assert!(found(&report).contains(&(Rule::Checkpoint, None, None)));
+    assert_found(&report, Rule::Seal, seal_index(1));
+    // No checkpoint at all, or none that can be read.
+    for note in [None, Some(b"nonsense".to_vec())] {
+        let log = MemoryLog { note, ..honest() };
+        assert_eq!(found(&verify(&log)), [(Rule::Checkpoint, None, None)]);
+    }
+    // One signature is missing.
+    let mut log = honest();
+    let note = String::from_utf8(log.note.take().unwrap()).unwrap();
+    let cut = note.trim_end().rfind('\n').unwrap() + 1;
+    log.note = Some(note[..cut].into());
+    assert_eq!(found(&verify(&log)), [(Rule::Checkpoint, None, None)]);
+}
+
+#[test]
+fn a_swapped_key_entry_is_named() {
+    let swap = |at: u64, entry: &mut Entry| {
+        if at == 1 {
+            entry.payload = log_key(&stranger_keys()[1], KeyState::Begin);
+        }
+    };
+    // In an existing log.
+    let mut log = honest();
+    let mut entry = Entry::parse(&log.entries[1]).unwrap();
+    swap(1, &mut entry);
+    log.entries[1] = entry.encode().unwrap();
+    let report = verify(&log);
+    assert_found(&report, Rule::Tile, 1);
+    assert_found(&report, Rule::Seal, seal_index(1));
+    // In a log that follows from it: it is signed by a key that it does not name.
+    let report = verify(&build(&mut swap.clone()));
+    assert_found(&report, Rule::Seal, seal_index(1));
+    assert!(found(&report).contains(&(Rule::Key, None, None)));
+    // Served keys that are not the log's.
+    let log = MemoryLog {
+        vkeys: Some(stranger_keys()[0].verifier().to_string()),
+        ..honest()
+    };
+    assert_eq!(found(&verify(&log)), [(Rule::Key, None, None)]);
+}
+
+#[test]
+fn keys_can_be_rotated_by_entries() {
+    let mut hook = |_: u64, _: &mut Entry| {};
+    let mut builder = Builder::new(&mut hook);
+    builder.genesis();
+    builder.seal();
+    builder.push(log_key(&keys()[1], KeyState::End), None);
+    builder.push(log_key(&stranger_keys()[1], KeyState::Begin), None);
+    let old = builder.signers.pop().unwrap();
+    // The block that rotates may be sealed by the old keys or by the new ones.
+    builder.signers.push(old);
+    builder.seal();
+    builder.signers[1] = stranger_keys().pop().unwrap();
+    builder.seal();
+    let mut log = builder.finish();
+    let now = [
+        keys()[0].verifier().to_string(),
+        stranger_keys()[1].verifier().to_string(),
+    ];
+    log.vkeys = Some(now.join("\n"));
+    let report = audit(&log, &AuditOptions::default(), |_, _| {}).unwrap();
+    assert_eq!(found(&report), []);
+    assert_eq!(report.keys.in_force, now);
+}
+
+#[test]
+fn rewritten_history_is_told_from_growth() {
+    let old = honest();
+    let since = AuditOptions {
+        since: old.note.clone(),
+        ..options()
+    };
+    let check = |log: &MemoryLog, since: &AuditOptions| audit(log, since, |_, _| {}).unwrap();
+    assert!(check(&old, &since).holds);
+    // The log's own keys have signed another history.
+    let rewritten = build_with(&mut |_, _| {}, 9, "list", keys());
+    assert!(verify(&rewritten).holds);
+    let report = check(&rewritten, &since);
+    assert_only(&report, &[Rule::History]);
+    assert!(
+        report.findings.kept[0]
+            .detail
+            .contains("HISTORY WAS REWRITTEN")
+    );
+    // An earlier checkpoint, as the seal of a block: before and after the change.
+    let seal = |block: u64| {
+        let bytes = &old.entries[usize::try_from(seal_index(block)).unwrap()];
+        let Payload::Seal { seal, .. } = Entry::parse(bytes).unwrap().payload else {
+            panic!()
+        };
+        AuditOptions {
+            since: Some(seal.note.into_bytes()),
+            ..options()
+        }
+    };
+    assert!(check(&old, &seal(5)).holds);
+    assert!(check(&rewritten, &seal(9)).holds);
+    let report = check(&rewritten, &seal(10));
+    assert_eq!(found(&report), [(Rule::History, None, None)]);
+    // Entries are gone.
+    let mut hook = |_: u64, _: &mut Entry| {};
+    let mut builder = Builder::new(&mut hook);
+    builder.genesis();
+    let report = check(&builder.finish(), &since);
+    assert_eq!(
+        found(&report),
+        [(Rule::History, Some(GENESIS_ENTRIES), Some(GENESIS_ENTRIES))]
+    );
+    // Not a checkpoint of this log.
+    for bad in [
+        b"nonsense".to_vec(),
+        sign_note(
+            "example.com/log\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+            &stranger_keys(),
+        )
+        .into_bytes(),
+    ] {
+        let report = check(
+            &old,
+            &AuditOptions {
+                since: Some(bad),
+                ..options()
+            },
+        );
+        assert_only(&report, &[Rule::History]);
+        assert!(!report.holds);
+    }
+}
+
+#[test]
+fn a_store_that_ends_elsewhere_than_its_head_or_checkpoint_is_named() {
+    type Change<'c> = &'c dyn Fn(&mut MemoryLog);
+    let changes: [(Change<'_>, Rule); 4] = [
+        (&|log| log.head.as_mut().unwrap().root.0[0] ^= 1, Rule::Head),
+        (
+            &|log| log.head.as_mut().unwrap().chain.0[0] ^= 1,
+            Rule::Chain,
+        ),
+        (&|log| log.head.as_mut().unwrap().blocks += 1, Rule::Head),
+        (&|log| log.head.as_mut().unwrap().time_us += 1, Rule::Head),
+    ];
+    for (change, rule) in changes {
+        let mut log = honest();
+        change(&mut log);
+        let report = verify(&log);
+        assert_only(&report, &[rule]);
+        assert!(!report.holds);
+    }
+    // Rolled back: the store ends before the checkpoint beside it.
+    let mut hook = |_: u64, _: &mut Entry| {};
+    let mut builder = Builder::new(&mut hook);
+    builder.genesis();
+    builder.seal();
+    let mut log = builder.finish();
+    log.note = honest().note;
+    assert_found(&verify(&log), Rule::Head, GENESIS_ENTRIES + 1);
+}
