@@ -28,7 +28,7 @@ while read -r key; do keys+=(--key "$key"); done < <(sed -n 's/^auditchaind: key
 
 echo "== 18 webhook requests of a kube-apiserver, as it sent them, and 21 hostile ones"
 "$bin/auditchain" ingest "$url" --source demo tests/data/bodies/*
-"$bin/auditchain" ingest "$url" --source hostile tests/data/edge/0*
+"$bin/auditchain" ingest "$url" --source hostile tests/data/edge/0*.json*
 
 echo "== the same again: a retry adds nothing"
 "$bin/auditchain" ingest "$url" --source demo tests/data/bodies/*

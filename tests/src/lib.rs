@@ -55,7 +55,8 @@ impl Programs {
     /// Starts the service on a free port and waits until it serves.
     #[must_use]
     pub fn start(&self, data: &Path, more: &[&str]) -> Service {
-        self.try_start(data, more).unwrap_or_else(|(status, stderr)| panic!("auditchaind ended with {status}:\n{stderr}"))
+        self.try_start(data, more)
+            .unwrap_or_else(|(status, stderr)| panic!("auditchaind ended with {status}:\n{stderr}"))
     }
 
     /// Starts the service; if it ends by itself: its status and what it said.
@@ -64,7 +65,11 @@ impl Programs {
     /// It ended.
     pub fn try_start(&self, data: &Path, more: &[&str]) -> Result<Service, (ExitStatus, String)> {
         let log = data.with_extension("stderr");
-        let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let stderr = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let mut child = Command::new(self.service)
             .arg("--data")
             .arg(data)
@@ -89,13 +94,21 @@ impl Programs {
             }
             keys.extend(line.strip_prefix("auditchaind: key ").map(String::from));
         }
-        Ok(Service { child, url: url.expect("the address comes before the keys"), keys })
+        Ok(Service {
+            child,
+            url: url.expect("the address comes before the keys"),
+            keys,
+        })
     }
 
     /// Runs the CLI.
     #[must_use]
     pub fn cli(&self, args: &[&str]) -> Output {
-        Command::new(self.cli).args(args).stdin(Stdio::null()).output().unwrap()
+        Command::new(self.cli)
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     /// Runs `verify --output json` on a URL or directory: exit code and report.
@@ -107,7 +120,10 @@ impl Programs {
         }
         let output = self.cli(&args);
         let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        (output.status.code().expect("the CLI was not killed"), report)
+        (
+            output.status.code().expect("the CLI was not killed"),
+            report,
+        )
     }
 }
 
@@ -115,7 +131,11 @@ impl Service {
     /// POSTs an EventList.
     #[must_use]
     pub fn send(&self, source: &str, body: &[u8]) -> Answer {
-        self.post(&format!("/audit/{source}"), &[("content-type", "application/json")], body)
+        self.post(
+            &format!("/audit/{source}"),
+            &[("content-type", "application/json")],
+            body,
+        )
     }
 
     /// POSTs anything; panics if the connection fails.
@@ -128,7 +148,12 @@ impl Service {
     ///
     /// # Errors
     /// The connection failed.
-    pub fn try_post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
+    pub fn try_post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, ureq::Error> {
         let mut request = agent().post(format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -170,7 +195,10 @@ impl Service {
 
     /// Sends a signal and returns at once.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 }
@@ -186,7 +214,8 @@ impl Answer {
     /// The body as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The body as text.
@@ -198,10 +227,19 @@ impl Answer {
     /// Asserts problem details of this status and returns their `detail`.
     #[expect(clippy::must_use_candidate, reason = "asserts first")]
     pub fn problem(&self, status: u16) -> String {
-        assert_eq!((self.status, self.content_type.as_str()), (status, "application/problem+json"), "{}", self.text());
+        assert_eq!(
+            (self.status, self.content_type.as_str()),
+            (status, "application/problem+json"),
+            "{}",
+            self.text()
+        );
         let problem = self.json();
         assert_eq!(problem["status"], status);
-        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()));
+        assert!(
+            problem["title"]
+                .as_str()
+                .is_some_and(|title| !title.is_empty())
+        );
         problem["detail"].as_str().unwrap().to_string()
     }
 }
@@ -215,16 +253,36 @@ fn agent() -> ureq::Agent {
 }
 
 fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
-    let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(String::from);
-    let (content_type, retry_after) = (header("content-type").unwrap_or_default(), header("retry-after"));
-    let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-    Ok(Answer { status: response.status().as_u16(), content_type, retry_after, bytes })
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .map(String::from)
+    };
+    let (content_type, retry_after) = (
+        header("content-type").unwrap_or_default(),
+        header("retry-after"),
+    );
+    let bytes = response
+        .body_mut()
+        .with_config()
+        .limit(1 << 30)
+        .read_to_vec()?;
+    Ok(Answer {
+        status: response.status().as_u16(),
+        content_type,
+        retry_after,
+        bytes,
+    })
 }
 
 /// A file below `tests/data`.
 #[must_use]
 pub fn data(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("data")
+        .join(path)
 }
 
 /// Reads a recorded file, unpacked if it is gzipped.
@@ -235,7 +293,9 @@ pub fn read(path: &Path) -> Vec<u8> {
         return bytes;
     }
     let mut plain = vec![];
-    flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
+    flate2::read::GzDecoder::new(&bytes[..])
+        .read_to_end(&mut plain)
+        .unwrap();
     plain
 }
 
@@ -245,7 +305,10 @@ pub fn bodies(folder: &str) -> Vec<Vec<u8>> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(data(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().is_some_and(|n| n.as_encoded_bytes()[0].is_ascii_digit()))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|n| n.as_encoded_bytes()[0].is_ascii_digit())
+        })
         .collect();
     paths.sort();
     assert!(!paths.is_empty(), "no recorded bodies in {folder}");
@@ -256,11 +319,17 @@ pub fn bodies(folder: &str) -> Vec<Vec<u8>> {
 #[must_use]
 pub fn blocking_bodies() -> Vec<Vec<u8>> {
     let all = read(&data("blocking/bodies.jsonl.gz"));
-    all.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+    all.split(|b| *b == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 /// How many events a body has.
 #[must_use]
 pub fn events_of(body: &[u8]) -> u64 {
-    auditchain_log::json::split_event_list(body).unwrap().items.len() as u64
+    auditchain_log::json::split_event_list(body)
+        .unwrap()
+        .items
+        .len() as u64
 }

@@ -8,33 +8,75 @@ use serde_json::{Value, json};
 const PROGRAMS: Programs = programs!();
 
 fn list(items: &str) -> Vec<u8> {
-    format!(r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{items}]}}"#).into_bytes()
+    format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{items}]}}"#
+    )
+    .into_bytes()
 }
 
 #[test]
 fn requests_that_make_no_sense_get_problem_json() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.yaml");
-    std::fs::write(&config, "apiVersion: auditchain.io/v1alpha1\nkind: ServiceConfig\nlimits:\n  bodyBytes: 65536\n").unwrap();
-    let service = PROGRAMS.start(&dir.path().join("log"), &["--config", config.to_str().unwrap()]);
+    std::fs::write(
+        &config,
+        "apiVersion: auditchain.io/v1alpha1\nkind: ServiceConfig\nlimits:\n  bodyBytes: 65536\n",
+    )
+    .unwrap();
+    let service = PROGRAMS.start(
+        &dir.path().join("log"),
+        &["--config", config.to_str().unwrap()],
+    );
     let json = [("content-type", "application/json")];
 
-    assert!(service.post("/audit/eu", &[("content-type", "text/plain")], b"{}").problem(415).contains("text/plain"));
-    assert!(service.post("/audit/eu", &[], b"{}").problem(415).contains("application/json"));
+    assert!(
+        service
+            .post("/audit/eu", &[("content-type", "text/plain")], b"{}")
+            .problem(415)
+            .contains("text/plain")
+    );
+    assert!(
+        service
+            .post("/audit/eu", &[], b"{}")
+            .problem(415)
+            .contains("application/json")
+    );
     let gzip = [json[0], ("content-encoding", "gzip")];
-    assert!(service.post("/audit/eu", &gzip, b"{}").problem(415).contains("gzip"));
-    assert!(service.post("/audit/EU", &json, &list("")).problem(400).contains("a-z"));
-    assert!(service.post("/audit/eu", &json, &vec![b' '; 65_537]).problem(413).contains("65536"));
+    assert!(
+        service
+            .post("/audit/eu", &gzip, b"{}")
+            .problem(415)
+            .contains("gzip")
+    );
+    assert!(
+        service
+            .post("/audit/EU", &json, &list(""))
+            .problem(400)
+            .contains("a-z")
+    );
+    assert!(
+        service
+            .post("/audit/eu", &json, &vec![b' '; 65_537])
+            .problem(413)
+            .contains("65536")
+    );
     service.get("/audit/eu").problem(405);
     service.get("/nothing").problem(404);
     service.get("/tile/0/999").problem(404);
     service.get("/tile/zero/000").problem(400);
     service.get("/api/v1/entries/999999").problem(404);
-    service.get("/api/v1/proof/inclusion?index=5&size=5").problem(404);
+    service
+        .get("/api/v1/proof/inclusion?index=5&size=5")
+        .problem(404);
     service.get("/api/v1/proof/consistency?from=0").problem(404);
     service.get("/api/v1/blobs/sha256/00").problem(400);
     let half = [json[0], ("auditchain-batch-sequence", "1")];
-    assert!(service.post("/audit/eu", &half, &list("")).problem(400).contains("auditchain-batch-"));
+    assert!(
+        service
+            .post("/audit/eu", &half, &list(""))
+            .problem(400)
+            .contains("auditchain-batch-")
+    );
 
     // Nothing of this is in the log, and it goes on.
     assert_eq!(service.get("/readyz").status, 200);
@@ -56,18 +98,34 @@ fn a_body_that_is_no_event_list_is_refused_and_sealed_once() {
     }
     // Seal and rejection: five tries of an apiserver are one entry.
     assert_eq!(service.size(), size + 2);
-    let entry = service.get(&format!("/api/v1/entries/{}?body=1", size + 1)).json();
+    let entry = service
+        .get(&format!("/api/v1/entries/{}?body=1", size + 1))
+        .json();
     assert_eq!(entry["entry"]["kind"], "rejection");
     assert_eq!(entry["entry"]["rejection"]["status"], 400);
     assert_eq!(entry["entry"]["body"]["size"], cut.len());
-    let bytes = service.get(&format!("/api/v1/bodies?from={}&to={}", size + 1, size + 2)).text();
+    let bytes = service
+        .get(&format!("/api/v1/bodies?from={}&to={}", size + 1, size + 2))
+        .text();
     let line: Value = serde_json::from_str(bytes.lines().next().unwrap()).unwrap();
     assert_eq!(line["index"], size + 1);
     assert!(entry["bodyBase64"].as_str() == line["body"].as_str() && line["body"].is_string());
-    for bad in ["", "null", "[]", "{", "{}", r#"{"kind":"Event"}"#, "\u{0}", "{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1beta1\",\"items\":[]}"] {
+    for bad in [
+        "",
+        "null",
+        "[]",
+        "{",
+        "{}",
+        r#"{"kind":"Event"}"#,
+        "\u{0}",
+        "{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1beta1\",\"items\":[]}",
+    ] {
         service.send("eu", bad.as_bytes()).problem(400);
     }
-    assert_eq!(service.send("eu", &whole).json()["accepted"], events_of(&whole));
+    assert_eq!(
+        service.send("eu", &whole).json()["accepted"],
+        events_of(&whole)
+    );
     let keys = service.keys.clone();
     assert!(service.stop().success());
     let (code, report) = PROGRAMS.verify(log.to_str().unwrap(), &keys);
@@ -100,7 +158,10 @@ fn hostile_bodies_cost_no_neighbour() {
     }
     let cases: Value = serde_json::from_slice(&read(&data("edge/cases.json"))).unwrap();
     assert!(cases.as_array().unwrap().len() > 10);
-    let found: Vec<(&str, i32)> = undecodable.iter().map(|(reason, n)| (reason.as_str(), *n)).collect();
+    let found: Vec<(&str, i32)> = undecodable
+        .iter()
+        .map(|(reason, n)| (reason.as_str(), *n))
+        .collect();
     assert_eq!(found, UNDECODABLE);
 }
 
@@ -121,7 +182,17 @@ fn made_up_events_of_any_shape_are_kept() {
     let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
     let long = format!("\"{}\"", "x".repeat(100_000));
     let items = [
-        "null", "1", "\"text\"", "[]", "{}", "1e999", "{\"a\":1,\"a\":2}", "\"\\ud800\"", "12345678901234567890", &deep, &long,
+        "null",
+        "1",
+        "\"text\"",
+        "[]",
+        "{}",
+        "1e999",
+        "{\"a\":1,\"a\":2}",
+        "\"\\ud800\"",
+        "12345678901234567890",
+        &deep,
+        &long,
         "{\"auditID\":[],\"stage\":7,\"user\":null,\"objectRef\":\"x\",\"responseStatus\":{\"code\":\"x\"}}",
     ];
     let mut body = list(&items.join(","));
@@ -145,18 +216,31 @@ fn only_configured_sources_with_their_token_may_send() {
     let config = dir.path().join("config.yaml");
     // printf %s secret-eu | sha256sum
     let hash = auditchain_log::sha256(&[b"secret-eu"]);
-    let text = format!("apiVersion: auditchain.io/v1alpha1\nkind: ServiceConfig\nsources:\n- name: eu\n  tokenSha256: {hash}\n- name: lab\n");
+    let text = format!(
+        "apiVersion: auditchain.io/v1alpha1\nkind: ServiceConfig\nsources:\n- name: eu\n  tokenSha256: {hash}\n- name: lab\n"
+    );
     std::fs::write(&config, text).unwrap();
-    let service = PROGRAMS.start(&dir.path().join("log"), &["--config", config.to_str().unwrap()]);
+    let service = PROGRAMS.start(
+        &dir.path().join("log"),
+        &["--config", config.to_str().unwrap()],
+    );
     let send = |source: &str, token: Option<&str>| {
         let mut headers = vec![("content-type", "application/json")];
         let bearer = token.map(|token| format!("Bearer {token}"));
         headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
         service.post(&format!("/audit/{source}"), &headers, &list("{}"))
     };
-    assert!(send("us", Some("secret-eu")).problem(403).contains("not configured"));
+    assert!(
+        send("us", Some("secret-eu"))
+            .problem(403)
+            .contains("not configured")
+    );
     assert!(send("eu", None).problem(401).contains("Bearer"));
-    assert!(!send("eu", Some("secret-us")).problem(401).contains("secret-us"));
+    assert!(
+        !send("eu", Some("secret-us"))
+            .problem(401)
+            .contains("secret-us")
+    );
     assert_eq!(send("eu", Some("secret-eu")).status, 200);
     assert_eq!(send("lab", None).status, 200);
 }
@@ -184,7 +268,10 @@ fn a_second_service_on_the_directory_is_refused() {
     let service = PROGRAMS.start(&log, &[]);
     let (status, said) = PROGRAMS.try_start(&log, &[]).unwrap_err();
     assert_eq!(status.code(), Some(1));
-    assert!(said.contains("in use by another process") || !said.is_empty(), "{said}");
+    assert!(
+        said.contains("in use by another process") || !said.is_empty(),
+        "{said}"
+    );
     assert_eq!(service.get("/livez").status, 200);
 }
 

@@ -15,7 +15,10 @@ const ROUNDS: u64 = 8;
 fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let requests: Vec<Vec<u8>> = blocking_bodies().into_iter().chain(bodies("bodies")).collect();
+    let requests: Vec<Vec<u8>> = blocking_bodies()
+        .into_iter()
+        .chain(bodies("bodies"))
+        .collect();
     let next = AtomicU64::new(0);
     let mut acknowledged = vec![];
     for round in 0..ROUNDS {
@@ -45,10 +48,16 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
             thread::sleep(Duration::from_millis(150 + 97 * round));
             service.signal("KILL");
             stop.store(true, Ordering::Relaxed);
-            senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect::<Vec<_>>()
+            senders
+                .into_iter()
+                .flat_map(|sender| sender.join().unwrap())
+                .collect::<Vec<_>>()
         }));
     }
-    assert!(acknowledged.len() > 20, "the rounds are long enough to mean something");
+    assert!(
+        acknowledged.len() > 20,
+        "the rounds are long enough to mean something"
+    );
     let service = PROGRAMS.start(&log, &[]);
     // All that was acknowledged is known: sending it again adds nothing.
     let size = service.size();
@@ -56,7 +65,11 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     acknowledged.dedup();
     for i in acknowledged {
         let ack = service.send("eu", &requests[i]).json();
-        assert_eq!(ack["duplicates"], events_of(&requests[i]), "request {i}: {ack}");
+        assert_eq!(
+            ack["duplicates"],
+            events_of(&requests[i]),
+            "request {i}: {ack}"
+        );
     }
     assert_eq!(service.size(), size);
     let keys = service.keys.clone();
@@ -93,7 +106,10 @@ fn sigterm_answers_those_who_wait_and_loses_nothing() {
             .collect();
         thread::sleep(Duration::from_millis(120));
         service.signal("TERM");
-        senders.into_iter().map(|sender| sender.join().unwrap()).sum()
+        senders
+            .into_iter()
+            .map(|sender| sender.join().unwrap())
+            .sum()
     });
     let keys = service.keys.clone();
     assert!(service.stop().success());
@@ -136,6 +152,10 @@ fn a_store_that_was_put_back_is_refused() {
 }
 
 fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
-    let status = std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+    let status = std::process::Command::new("cp")
+        .arg("-r")
+        .args([from, to])
+        .status()
+        .unwrap();
     assert!(status.success());
 }

@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signed_note::{Note, StandardVerifier, VerifierList};
 use tlog_tiles::{
-    Checkpoint, Hash, Tile, TileHashReader, TileReader, check_record, check_tree, prove_record, prove_tree, record_hash, tree_hash,
+    Checkpoint, Hash, Tile, TileHashReader, TileReader, check_record, check_tree, prove_record,
+    prove_tree, record_hash, tree_hash,
 };
 
 const PROGRAMS: Programs = programs!();
@@ -20,13 +21,16 @@ impl TileReader for Fetch<'_> {
     }
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
-        Ok(tiles.iter().map(|tile| {
-            // tlog_tiles says tile/8/0/000, the served path has no height.
-            let path = tile.path().replacen("tile/8/", "/tile/", 1);
-            let answer = self.0.get(&path);
-            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-            answer.bytes
-        }).collect())
+        Ok(tiles
+            .iter()
+            .map(|tile| {
+                // tlog_tiles says tile/8/0/000, the served path has no height.
+                let path = tile.path().replacen("tile/8/", "/tile/", 1);
+                let answer = self.0.get(&path);
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+                answer.bytes
+            })
+            .collect())
     }
 
     fn save_tiles(&self, _: &[Tile], _: &[Vec<u8>]) {}
@@ -35,21 +39,32 @@ impl TileReader for Fetch<'_> {
 #[test]
 fn the_log_verifies_with_tlog_tiles_and_signed_note() {
     let dir = tempfile::tempdir().unwrap();
-    let service = PROGRAMS.start(&dir.path().join("log"), &["--origin", "example.com/foreign"]);
+    let service = PROGRAMS.start(
+        &dir.path().join("log"),
+        &["--origin", "example.com/foreign"],
+    );
     let mut checkpoints = vec![];
     for body in bodies("bodies").iter().take(6) {
         assert_eq!(service.send("eu", body).status, 200);
         checkpoints.push(service.get("/checkpoint").bytes);
     }
     // signed_note knows Ed25519 keys.
-    let vkey = service.keys.iter().find(|key| StandardVerifier::new(key).is_ok()).unwrap();
+    let vkey = service
+        .keys
+        .iter()
+        .find(|key| StandardVerifier::new(key).is_ok())
+        .unwrap();
     let verifiers = || VerifierList::new(vec![Box::new(StandardVerifier::new(vkey).unwrap())]);
     let heads: Vec<Checkpoint> = checkpoints
         .iter()
         .map(|bytes| {
             let note = Note::from_bytes(bytes).unwrap();
             let (good, unknown) = note.verify(&verifiers()).unwrap();
-            assert_eq!((good.len(), unknown.len()), (1, 1), "Ed25519 is known, P-256 is not");
+            assert_eq!(
+                (good.len(), unknown.len()),
+                (1, 1),
+                "Ed25519 is known, P-256 is not"
+            );
             Checkpoint::from_bytes(note.text()).unwrap()
         })
         .collect();
@@ -65,7 +80,12 @@ fn the_log_verifies_with_tlog_tiles_and_signed_note() {
     for head in &heads {
         let proof = prove_tree(size, head.size(), &reader).unwrap();
         check_tree(&proof, size, root, head.size(), *head.hash()).unwrap();
-        let ours = service.get(&format!("/api/v1/proof/consistency?from={}&to={size}", head.size())).json();
+        let ours = service
+            .get(&format!(
+                "/api/v1/proof/consistency?from={}&to={size}",
+                head.size()
+            ))
+            .json();
         check_tree(&hashes(&ours), size, root, head.size(), *head.hash()).unwrap();
     }
     // Entries are in the tree, by their proof and by ours.
@@ -76,12 +96,26 @@ fn the_log_verifies_with_tlog_tiles_and_signed_note() {
         assert_eq!(entry["leafHash"], STANDARD.encode(leaf.0));
         let proof = prove_record(size, index, &reader).unwrap();
         check_record(&proof, size, root, index, leaf).unwrap();
-        let ours = service.get(&format!("/api/v1/proof/inclusion?index={index}&size={size}")).json();
+        let ours = service
+            .get(&format!(
+                "/api/v1/proof/inclusion?index={index}&size={size}"
+            ))
+            .json();
         check_record(&hashes(&ours), size, root, index, leaf).unwrap();
     }
 }
 
 fn hashes(answer: &serde_json::Value) -> Vec<Hash> {
     let list = answer["hashes"].as_array().unwrap();
-    list.iter().map(|hash| Hash(STANDARD.decode(hash.as_str().unwrap()).unwrap().try_into().unwrap())).collect()
+    list.iter()
+        .map(|hash| {
+            Hash(
+                STANDARD
+                    .decode(hash.as_str().unwrap())
+                    .unwrap()
+                    .try_into()
+                    .unwrap(),
+            )
+        })
+        .collect()
 }

@@ -26,7 +26,11 @@ fn every_recorded_event_is_in_the_log_exactly_once() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("log");
     let snapshot = dir.path().join("rbac.json");
-    std::fs::write(&snapshot, auditchain_tests::read(&auditchain_tests::data("rbac-dump.json.gz"))).unwrap();
+    std::fs::write(
+        &snapshot,
+        auditchain_tests::read(&auditchain_tests::data("rbac-dump.json.gz")),
+    )
+    .unwrap();
     let service = PROGRAMS.start(&data, &["--rbac-snapshot", snapshot.to_str().unwrap()]);
     let sets = [
         ("batch", bodies("bodies"), 6353),
@@ -37,12 +41,20 @@ fn every_recorded_event_is_in_the_log_exactly_once() {
     let mut total = 0;
     for (source, bodies, events) in &sets {
         // No alarm on legitimate traffic, replayed on a later day.
-        assert_eq!(send_all(&service, source, bodies), [*events, 0, 0], "{source}");
+        assert_eq!(
+            send_all(&service, source, bodies),
+            [*events, 0, 0],
+            "{source}"
+        );
         total += events;
     }
     let size = service.size();
     for (source, bodies, events) in &sets {
-        assert_eq!(send_all(&service, source, bodies), [0, 0, *events], "{source}");
+        assert_eq!(
+            send_all(&service, source, bodies),
+            [0, 0, *events],
+            "{source}"
+        );
     }
     assert_eq!(service.size(), size, "a retry adds nothing");
 
@@ -55,7 +67,11 @@ fn every_recorded_event_is_in_the_log_exactly_once() {
     let service = PROGRAMS.start(&data, &["--rbac-snapshot", snapshot.to_str().unwrap()]);
     assert_eq!(service.size(), size);
     for (source, bodies, events) in &sets {
-        assert_eq!(send_all(&service, source, bodies), [0, 0, *events], "{source}");
+        assert_eq!(
+            send_all(&service, source, bodies),
+            [0, 0, *events],
+            "{source}"
+        );
     }
     assert_eq!(service.size(), size);
     let keys = service.keys.clone();

@@ -20,15 +20,25 @@ fn event(id: &str, stage: &str, received: &str, at: &str) -> Value {
 }
 
 fn list(items: &[Value]) -> Vec<u8> {
-    json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": items}).to_string().into_bytes()
+    json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": items})
+        .to_string()
+        .into_bytes()
 }
 
 /// Rules of the findings in the last entry.
 fn last_rules(service: &Service) -> (bool, Vec<String>) {
-    let entry = service.get(&format!("/api/v1/entries/{}", service.size() - 1)).json();
+    let entry = service
+        .get(&format!("/api/v1/entries/{}", service.size() - 1))
+        .json();
     let verdict = &entry["entry"]["verdict"];
     let findings = verdict["findings"].as_array().cloned().unwrap_or_default();
-    let rules = findings.iter().map(|f| format!("{}/{}", f["policy"].as_str().unwrap(), f["rule"].as_str().unwrap()));
+    let rules = findings.iter().map(|f| {
+        format!(
+            "{}/{}",
+            f["policy"].as_str().unwrap(),
+            f["rule"].as_str().unwrap()
+        )
+    });
     (verdict["valid"].as_bool().unwrap(), rules.collect())
 }
 
@@ -42,41 +52,100 @@ fn reversals_futures_and_backdating_are_caught_and_sealed() {
     assert_eq!(service.send("eu", &list(&[good])).json()["accepted"], 1);
     // The response, in a later block, says it was before the request.
     let cases = [
-        (event("a", "ResponseComplete", &t(30, 0), &t(29, 59)), "ordering/stage-before-received"),
-        (event("b", "RequestReceived", &t(30, 0), &t(30, 1)), "ordering/received-mismatch"),
-        (event("c", "RequestReceived", "2126-01-01T00:00:00.000000Z", "2126-01-01T00:00:00.000000Z"), "ordering/future"),
-        (event("d", "RequestReceived", "2026-11-20T06:30:00.000000Z", "2026-11-20T06:30:00.000000Z"), "ordering/backdated"),
-        (event("e", "Response", &t(30, 0), &t(30, 0)), "ordering/stage-unknown"),
-        (event("f", "RequestReceived", "yesterday", "today"), "ordering/timestamp-missing"),
+        (
+            event("a", "ResponseComplete", &t(30, 0), &t(29, 59)),
+            "ordering/stage-before-received",
+        ),
+        (
+            event("b", "RequestReceived", &t(30, 0), &t(30, 1)),
+            "ordering/received-mismatch",
+        ),
+        (
+            event(
+                "c",
+                "RequestReceived",
+                "2126-01-01T00:00:00.000000Z",
+                "2126-01-01T00:00:00.000000Z",
+            ),
+            "ordering/future",
+        ),
+        (
+            event(
+                "d",
+                "RequestReceived",
+                "2026-11-20T06:30:00.000000Z",
+                "2026-11-20T06:30:00.000000Z",
+            ),
+            "ordering/backdated",
+        ),
+        (
+            event("e", "Response", &t(30, 0), &t(30, 0)),
+            "ordering/stage-unknown",
+        ),
+        (
+            event("f", "RequestReceived", "yesterday", "today"),
+            "ordering/timestamp-missing",
+        ),
     ];
     for (event, rule) in &cases {
-        let ack = service.send("eu", &list(std::slice::from_ref(event))).json();
-        assert_eq!((&ack["accepted"], &ack["rejected"]), (&json!(0), &json!(1)), "{rule}");
+        let ack = service
+            .send("eu", &list(std::slice::from_ref(event)))
+            .json();
+        assert_eq!(
+            (&ack["accepted"], &ack["rejected"]),
+            (&json!(0), &json!(1)),
+            "{rule}"
+        );
         let (valid, rules) = last_rules(&service);
-        assert!(!valid && rules.contains(&(*rule).to_string()), "{rule}: {rules:?}");
+        assert!(
+            !valid && rules.contains(&(*rule).to_string()),
+            "{rule}: {rules:?}"
+        );
     }
     // A reversal over two blocks: complete before started, both after received.
     let started = event("g", "ResponseStarted", &t(31, 0), &t(31, 9));
     let complete = event("g", "ResponseComplete", &t(31, 0), &t(31, 5));
     assert_eq!(service.send("eu", &list(&[started])).json()["accepted"], 1);
-    assert_eq!(service.send("eu", &list(std::slice::from_ref(&complete))).json()["rejected"], 1);
-    assert!(last_rules(&service).1.contains(&"ordering/stage-order".to_string()));
+    assert_eq!(
+        service
+            .send("eu", &list(std::slice::from_ref(&complete)))
+            .json()["rejected"],
+        1
+    );
+    assert!(
+        last_rules(&service)
+            .1
+            .contains(&"ordering/stage-order".to_string())
+    );
     // The same stage at the same time with other content.
     let mut other = complete;
     other["user"]["username"] = json!("mallory");
     assert_eq!(service.send("eu", &list(&[other])).json()["rejected"], 1);
-    assert!(last_rules(&service).1.contains(&"ordering/stage-conflict".to_string()));
+    assert!(
+        last_rules(&service)
+            .1
+            .contains(&"ordering/stage-conflict".to_string())
+    );
     // A sender whose clock ran ahead does not make its later events backdated.
     let later = event("h", "RequestReceived", &t(32, 0), &t(32, 0));
     assert_eq!(service.send("eu", &list(&[later])).json()["accepted"], 1);
 
     let metrics = service.get("/metrics").text();
-    assert!(metrics.contains(r#"auditchain_findings_total{policy="ordering",rule="future",severity=""#), "{metrics}");
-    assert!(metrics.contains(r#"auditchain_events_total{source="eu",outcome="rejected"} 8"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"auditchain_findings_total{policy="ordering",rule="future",severity=""#),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains(r#"auditchain_events_total{source="eu",outcome="rejected"} 8"#),
+        "{metrics}"
+    );
     let keys = service.keys.clone();
     assert!(service.stop().success());
     let alerts = std::fs::read_to_string(log.with_extension("stderr")).unwrap();
-    assert!(alerts.contains("auditchain::alert") && alerts.contains("rule=backdated"), "{alerts}");
+    assert!(
+        alerts.contains("auditchain::alert") && alerts.contains("rule=backdated"),
+        "{alerts}"
+    );
     // Rejected is evidence too: the log verifies.
     let (code, report) = PROGRAMS.verify(log.to_str().unwrap(), &keys);
     assert_eq!(code, 0, "{report:#}");
@@ -87,11 +156,20 @@ fn a_forged_decision_is_found_by_the_snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let snapshot = dir.path().join("rbac.json");
     std::fs::write(&snapshot, read(&data("rbac-dump.json.gz"))).unwrap();
-    let service = PROGRAMS.start(&dir.path().join("log"), &["--rbac-snapshot", snapshot.to_str().unwrap()]);
-    let mut event = event("a", "ResponseComplete", "2026-11-21T08:00:00.000000Z", "2026-11-21T08:00:01.000000Z");
+    let service = PROGRAMS.start(
+        &dir.path().join("log"),
+        &["--rbac-snapshot", snapshot.to_str().unwrap()],
+    );
+    let mut event = event(
+        "a",
+        "ResponseComplete",
+        "2026-11-21T08:00:00.000000Z",
+        "2026-11-21T08:00:01.000000Z",
+    );
     event["verb"] = json!("delete");
     event["requestURI"] = json!("/api/v1/namespaces/kube-system/secrets/x");
-    event["objectRef"] = json!({"resource": "secrets", "namespace": "kube-system", "name": "x", "apiVersion": "v1"});
+    event["objectRef"] =
+        json!({"resource": "secrets", "namespace": "kube-system", "name": "x", "apiVersion": "v1"});
     event["responseStatus"] = json!({"code": 200});
     event["annotations"] = json!({
         "authorization.k8s.io/decision": "allow",
@@ -100,7 +178,10 @@ fn a_forged_decision_is_found_by_the_snapshot() {
     let ack = service.send("eu", &list(&[event])).json();
     assert_eq!(ack["rejected"], 1, "{ack}");
     let (valid, rules) = last_rules(&service);
-    assert!(!valid && rules.iter().any(|rule| rule.starts_with("rbac/")), "{rules:?}");
+    assert!(
+        !valid && rules.iter().any(|rule| rule.starts_with("rbac/")),
+        "{rules:?}"
+    );
 }
 
 #[test]
@@ -137,16 +218,25 @@ fn batch_signatures_are_verified_and_sealed() {
         ];
         service.post(&format!("/audit/{source}"), &headers, &body)
     };
-    let batch_entry = |index: u64| service.get(&format!("/api/v1/entries/{index}")).json()["entry"].clone();
+    let batch_entry =
+        |index: u64| service.get(&format!("/api/v1/entries/{index}")).json()["entry"].clone();
 
     let at = service.size();
     assert_eq!(send("eu", "1", 1).json()["accepted"], u64::from(count));
     let entry = batch_entry(at + 1);
-    assert_eq!((&entry["kind"], &entry["verdict"]["valid"]), (&json!("batch"), &json!(true)));
+    assert_eq!(
+        (&entry["kind"], &entry["verdict"]["valid"]),
+        (&json!("batch"), &json!(true))
+    );
     assert_eq!(entry["batch"]["events"], u64::from(count));
     let finding = &entry["verdict"]["findings"][0];
     assert_eq!(finding["rule"], "batch-signature-verified");
-    assert!(finding["sig"].as_str().unwrap().starts_with("ecdsa-p256-sha256:"));
+    assert!(
+        finding["sig"]
+            .as_str()
+            .unwrap()
+            .starts_with("ecdsa-p256-sha256:")
+    );
 
     // Signed for another source, and with another number: sealed as invalid.
     for (source, sequence, signed) in [("us", "1", 1), ("asia", "3", 2)] {
@@ -154,11 +244,17 @@ fn batch_signatures_are_verified_and_sealed() {
         assert_eq!(send(source, sequence, signed).status, 200);
         let entry = batch_entry(at + 1);
         assert_eq!(entry["verdict"]["valid"], false, "{entry}");
-        assert_eq!(entry["verdict"]["findings"][0]["rule"], "batch-signature-invalid");
+        assert_eq!(
+            entry["verdict"]["findings"][0]["rule"],
+            "batch-signature-invalid"
+        );
     }
     let keys = service.keys.clone();
     assert!(service.stop().success());
     let (code, report) = PROGRAMS.verify(log.to_str().unwrap(), &keys);
-    assert_eq!(code, 0, "the verdict says what the signature is worth: {report:#}");
+    assert_eq!(
+        code, 0,
+        "the verdict says what the signature is worth: {report:#}"
+    );
     assert_eq!(report["kinds"]["batch"], 3, "{report:#}");
 }

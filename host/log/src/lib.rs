@@ -4,7 +4,7 @@
 //! everything in, so the service, the auditor's CLI and a guest in WebAssembly run
 //! the same code over the same bytes. `docs/format.md` draws the formats.
 //!
-//! Reading order: [`Hash`], [`Entry`] (the leaf), [`ChainHash`] (what ties a leaf
+//! Reading order: [`struct@Hash`], [`Entry`] (the leaf), [`ChainHash`] (what ties a leaf
 //! to the one before), [`TreeEdge`] and [`inclusion_proof`] (the Merkle tree of
 //! RFC 6962), [`TileRef`] (how the tree is served, c2sp.org/tlog-tiles),
 //! [`Checkpoint`] and [`Note`] (what is signed), [`json`] (how a received event

@@ -235,7 +235,10 @@ mod tests {
                 .unwrap();
         let note = include_bytes!("../../../tests/vectors/tlog/checkpoint");
         let note = Note::parse(note).unwrap();
-        assert_eq!(note.verify(&[key.clone()]).unwrap(), vec![&key]);
+        assert_eq!(
+            note.verify(core::slice::from_ref(&key)).unwrap(),
+            vec![&key]
+        );
         assert_eq!(Checkpoint::parse(note.text()).unwrap().size, TreeSize(15));
     }
 

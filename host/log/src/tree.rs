@@ -191,7 +191,7 @@ impl<T: TileReader> NodeReader for T {
     }
 }
 
-/// PATH(m, D[n]) of RFC 6962, 2.1.1: the audit path of leaf `index` in the tree of
+/// `PATH(m, D[n])` of RFC 6962, 2.1.1: the audit path of leaf `index` in the tree of
 /// `size` leaves, from the leaf's sibling up.
 ///
 /// # Errors
@@ -220,7 +220,7 @@ pub fn inclusion_proof<R: NodeReader>(
     Ok(Some(path))
 }
 
-/// PROOF(m, D[n]) of RFC 6962, 2.1.2: that the tree of `from` leaves is a prefix of
+/// `PROOF(m, D[n])` of RFC 6962, 2.1.2: that the tree of `from` leaves is a prefix of
 /// the tree of `to` leaves.
 ///
 /// # Errors
@@ -261,7 +261,7 @@ pub fn root_at<R: NodeReader>(size: TreeSize, nodes: &R) -> Result<Hash, R::Erro
     range_root(0, size.0, nodes)
 }
 
-/// MTH(D[lo:hi]) for a range that RFC 6962's splitting yields: `lo` is a multiple
+/// `MTH(D[lo:hi])` for a range that RFC 6962's splitting yields: `lo` is a multiple
 /// of the largest power of two in it.
 fn range_root<R: NodeReader>(lo: u64, hi: u64, nodes: &R) -> Result<Hash, R::Error> {
     let mut root = None;

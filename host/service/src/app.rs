@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::open::{OpenError, open};
 use crate::published::Latest;
 use crate::sequencer::QUEUE_REQUESTS_MAX;
-use crate::serve::{App, router};
+use crate::serve::{App, decoders, router};
 
 /// Exit code of wrong usage or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -139,6 +139,7 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         config,
         latest: Arc::clone(&opened.latest),
         store: opened.store,
+        decoders: decoders(),
         // Handlers upgrade it; when ours is dropped the sequencer's queue ends, even if
         // a connection lives on.
         queue: queue.downgrade(),

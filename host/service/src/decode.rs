@@ -8,6 +8,16 @@ use auditchain_log::json::{EventList, SplitError, canonicalize, split_event_list
 use auditchain_log::{BatchRecord, Hash, batch_digest, sha256};
 use auditchain_sandbox::SignatureAlgorithm;
 
+/// Largest event that is brought into canonical form; a larger one is kept as it
+/// arrived. An apiserver takes requests of 3 MiB, and an event holds a request and an
+/// answer. Hostile members can take forty times an event's size while it is done.
+const CANONICAL_BYTES_MAX: usize = 8 << 20;
+/// How much longer than what arrived a canonical form may be: `1e20` becomes 21 digits,
+/// and a block has room for so many bytes only.
+const GROWTH_MAX: usize = 2;
+/// Of an event over these limits; beside the codes of [`auditchain_log::json::JsonError`].
+const TOO_LARGE: &str = "too-large";
+
 /// A request's events.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -118,13 +128,10 @@ impl Batch {
         let mut events = Vec::with_capacity(items.len());
         for item in items {
             let start = bytes.len();
-            let undecodable = match canonicalize(item, &mut bytes) {
-                Ok(()) => None,
-                Err(error) => {
-                    bytes.extend_from_slice(item);
-                    Some(error.code())
-                }
-            };
+            let undecodable = canonical(item, &mut bytes).err();
+            if undecodable.is_some() {
+                bytes.extend_from_slice(item);
+            }
             let tag = tags.tag(Kind::Event, source, &bytes[start..]);
             events.push(Slot {
                 end: bytes.len(),
@@ -144,6 +151,11 @@ impl Batch {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.events.len()
+    }
+
+    /// Bytes of all events.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
     }
 
     /// The events in their order.
@@ -182,7 +194,58 @@ impl Batch {
     }
 }
 
+/// Puts the canonical form of `item` behind `out`, or says why it has none.
+fn canonical(item: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+    if item.len() > CANONICAL_BYTES_MAX {
+        return Err(TOO_LARGE);
+    }
+    let start = out.len();
+    canonicalize(item, out).map_err(|error| error.code())?;
+    if out.len() - start > item.len() * GROWTH_MAX {
+        out.truncate(start);
+        return Err(TOO_LARGE);
+    }
+    Ok(())
+}
+
 /// Bounded by the splitter's limit on items, far below 2^32.
 fn count(events: usize) -> u32 {
     u32::try_from(events).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_too_large_for_its_canonical_form_is_kept_as_it_arrived() {
+        let small = r#"{"a" : 1}"#;
+        let grows = format!("[{}0]", "1e20,".repeat(100));
+        let large = format!("\"{}\"", "x".repeat(CANONICAL_BYTES_MAX));
+        let list = format!(
+            r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{small},{grows},{large}]}}"#
+        );
+        let tags = TagKey([1; 32]);
+        let batch = Batch::decode("eu", list.as_bytes(), None, &tags).unwrap();
+        let events: Vec<Event<'_>> = batch.events().collect();
+        let reasons: Vec<_> = events.iter().map(|event| event.undecodable).collect();
+        assert_eq!(reasons, [None, Some(TOO_LARGE), Some(TOO_LARGE)]);
+        assert_eq!(events[0].bytes, br#"{"a":1}"#);
+        assert_eq!(events[1].bytes, grows.as_bytes());
+        assert_eq!(events[2].bytes, large.as_bytes());
+    }
+
+    #[test]
+    fn tags_tell_sources_kinds_and_keys_apart() {
+        let tag = |key, kind, source, bytes| TagKey([key; 32]).tag(kind, source, bytes);
+        let one = tag(1, Kind::Event, "eu", b"x");
+        assert_eq!(one, tag(1, Kind::Event, "eu", b"x"));
+        let others = [
+            tag(2, Kind::Event, "eu", b"x"),
+            tag(1, Kind::Rejection, "eu", b"x"),
+            tag(1, Kind::Event, "us", b"x"),
+            tag(1, Kind::Event, "eu", b"y"),
+        ];
+        assert!(!others.contains(&one));
+    }
 }

@@ -71,6 +71,15 @@ impl Problem {
         )
     }
 
+    /// 413: its events are too much for one block.
+    pub(crate) fn too_large_for_a_block(why: &str) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The request is too much for one block",
+            format!("{why}; send fewer events in a request"),
+        )
+    }
+
     /// 415: not JSON.
     pub(crate) fn unsupported_media_type(found: &str) -> Self {
         Self::new(

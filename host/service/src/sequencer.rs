@@ -10,7 +10,7 @@ use auditchain_log::{
     sign_note,
 };
 use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
-use auditchain_store::{Epoch, SledStore, Store as _, StoreError};
+use auditchain_store::{AppendError, Epoch, SledStore, Store as _, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::alert::Alerts;
@@ -26,6 +26,9 @@ use crate::verdict;
 /// Events after which no further request joins a block: bounds what a request at the
 /// head of the queue waits for. One request is never split.
 pub(crate) const BLOCK_EVENTS_MAX: usize = 8192;
+/// Bytes after which no further request joins a block: with one more of the largest
+/// size it still fits the store's bound on a block.
+pub(crate) const BLOCK_BYTES_MAX: usize = 16 << 20;
 /// Requests that may wait; their bytes are bounded before they get here.
 pub(crate) const QUEUE_REQUESTS_MAX: usize = 1024;
 
@@ -39,7 +42,7 @@ pub(crate) struct Job {
     /// Released when the job is done.
     pub(crate) permit: OwnedSemaphorePermit,
     /// Where the sender waits.
-    pub(crate) reply: oneshot::Sender<Result<Ack, Unavailable>>,
+    pub(crate) reply: oneshot::Sender<Result<Ack, Refusal>>,
 }
 
 /// What to write.
@@ -71,10 +74,16 @@ pub(crate) struct Ack {
     pub(crate) size: u64,
 }
 
-/// Nothing was written; the sender should try again.
+/// Nothing was written.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Unavailable(pub(crate) String);
+pub(crate) enum Refusal {
+    /// The sender should try again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The request is too much for a block, even alone.
+    #[error("{0}")]
+    TooLarge(String),
+}
 
 /// Owns the log's state. Runs on a thread of its own.
 pub(crate) struct Sequencer {
@@ -102,11 +111,12 @@ impl Sequencer {
     /// been told to try again.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
         while let Some(job) = queue.blocking_recv() {
-            let mut events = job.events();
+            let (mut events, mut bytes) = job.weight();
             let mut jobs = vec![job];
-            while events < BLOCK_EVENTS_MAX && jobs.len() < QUEUE_REQUESTS_MAX {
+            while events < BLOCK_EVENTS_MAX && bytes < BLOCK_BYTES_MAX {
                 let Ok(job) = queue.try_recv() else { break };
-                events += job.events();
+                let weight = job.weight();
+                (events, bytes) = (events + weight.0, bytes + weight.1);
                 jobs.push(job);
             }
             self.block_and_answer(jobs)?;
@@ -115,24 +125,43 @@ impl Sequencer {
     }
 
     fn block_and_answer(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
-        let mut fatal = Ok(());
         if !self.ready.load(Ordering::Acquire) {
-            fatal = self.recover();
+            self.recover()?;
         }
-        let result = if self.ready.load(Ordering::Acquire) {
-            self.block(&jobs).map_err(|error| {
-                self.metrics.append_failures.inc();
-                tracing::error!(%error, "the block was not written; its senders are told to try again");
-                // The state ran ahead of the store.
-                self.ready.store(false, Ordering::Release);
-                fatal = self.recover();
-                Unavailable(error.to_string())
-            })
-        } else {
-            Err(Unavailable(
-                "the log can't be written; see the service's own log".into(),
-            ))
+        if !self.ready.load(Ordering::Acquire) {
+            let error = Refusal::Unavailable("the log can't be written".into());
+            self.answer(jobs, &Err(error));
+            return Ok(());
+        }
+        let error = match self.block(&jobs) {
+            Ok(acks) => {
+                self.answer(jobs, &Ok(acks));
+                return Ok(());
+            }
+            Err(error) => error,
         };
+        self.metrics.append_failures.inc();
+        tracing::error!(%error, requests = jobs.len(), "the block was not written");
+        // The state ran ahead of the store.
+        self.ready.store(false, Ordering::Release);
+        let recovered = self.recover();
+        match error {
+            // Too much for one block: each request alone, so that one doesn't cost the
+            // others.
+            BlockError::Append(AppendError::Invalid(_)) if recovered.is_ok() && jobs.len() > 1 => {
+                for job in jobs {
+                    self.block_and_answer(vec![job])?;
+                }
+            }
+            BlockError::Append(AppendError::Invalid(error)) => {
+                self.answer(jobs, &Err(Refusal::TooLarge(error.to_string())));
+            }
+            error => self.answer(jobs, &Err(Refusal::Unavailable(error.to_string()))),
+        }
+        recovered
+    }
+
+    fn answer(&self, jobs: Vec<Job>, result: &Result<Vec<Ack>, Refusal>) {
         for (i, job) in jobs.into_iter().enumerate() {
             self.metrics
                 .ack
@@ -142,7 +171,6 @@ impl Sequencer {
             let _ = job.reply.send(answer);
             drop(job.permit);
         }
-        fatal
     }
 
     /// Reads the state back after a failed write: the outcome may be either.
@@ -406,10 +434,11 @@ impl Ack {
 }
 
 impl Job {
-    fn events(&self) -> usize {
+    /// Events and bytes; at least one each, so that any number of requests is bounded.
+    fn weight(&self) -> (usize, usize) {
         match &self.work {
-            Work::Batch(batch) => batch.len(),
-            Work::Rejection { .. } => 1,
+            Work::Batch(batch) => (batch.len().max(1), batch.size().max(1)),
+            Work::Rejection { body, .. } => (1, body.len().max(1)),
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{App, BODY_TIMEOUT, Shared};
 use crate::config::{MAX_SOURCES, check_source_name};
 use crate::decode::{Batch, BatchSignature};
 use crate::problem::Problem;
-use crate::sequencer::{Ack, Job, Work};
+use crate::sequencer::{Ack, Job, Refusal, Work};
 
 /// Headers of a signed batch.
 const SEQUENCE: &str = "auditchain-batch-sequence";
@@ -144,6 +144,9 @@ impl App {
         body: Bytes,
         signature: Option<BatchSignature>,
     ) -> Result<(Arc<Self>, Work, Option<Problem>), Problem> {
+        let stopping = |_| Problem::unavailable("the service is stopping");
+        let app = Arc::clone(&self);
+        let _one_of_few = app.decoders.acquire().await.map_err(stopping)?;
         let decode = move || match Batch::decode(&source, &body, signature, &self.tags) {
             Ok(batch) => (self, Work::Batch(batch), None),
             Err(error) => {
@@ -191,7 +194,10 @@ impl App {
         // Or the queue would stay open for as long as we wait.
         drop(queue);
         let answer = done.await.map_err(|_| stopping())?;
-        answer.map_err(|error| Problem::unavailable(error.to_string()))
+        answer.map_err(|refusal| match refusal {
+            Refusal::Unavailable(detail) => Problem::unavailable(detail),
+            Refusal::TooLarge(detail) => Problem::too_large_for_a_block(&detail),
+        })
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct App {
     pub(crate) queue: mpsc::WeakSender<Job>,
     /// KiB that requests may hold; see [`Config::inflight_bytes_max`].
     pub(crate) inflight_kib: Arc<Semaphore>,
+    /// One each request that is decoded at a time: decoding takes memory and a core.
+    pub(crate) decoders: Semaphore,
     /// Of the duplicate index.
     pub(crate) tags: TagKey,
     /// The log's public keys.
@@ -56,6 +58,13 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// False while the log can't be written.
     pub(crate) ready: Arc<AtomicBool>,
+}
+
+/// Requests decoded at a time: enough to keep every core busy while some wait for the
+/// disk.
+pub(crate) fn decoders() -> Semaphore {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Semaphore::new(2 * cores)
 }
 
 pub(crate) type Shared = State<Arc<App>>;
