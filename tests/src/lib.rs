@@ -1,6 +1,13 @@
 //! Starts the real service and the real CLI on recorded traffic. The tests are in
 //! `tests/tests`, a file a subject.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a harness fails by panicking"
+)]
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

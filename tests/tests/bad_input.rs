@@ -1,5 +1,7 @@
 //! Bad input gets a clear answer, costs no neighbour, and what can be kept is kept.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 use std::io::{Read as _, Write as _};
 
 use auditchain_tests::{Programs, bodies, data, events_of, programs, read};

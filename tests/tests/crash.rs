@@ -1,7 +1,9 @@
 //! `kill -9` at any time: what was acknowledged is there after the restart, once, and
 //! verifies. And a store that is put back is noticed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         .into_iter()
         .chain(bodies("bodies"))
         .collect();
-    let next = AtomicU64::new(0);
+    let next = AtomicUsize::new(0);
     let mut acknowledged = vec![];
     for round in 0..ROUNDS {
         let service = PROGRAMS.start(&log, &[]);
@@ -31,7 +33,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
                     scope.spawn(|| {
                         let mut acknowledged = vec![];
                         while !stop.load(Ordering::Relaxed) {
-                            let i = next.fetch_add(1, Ordering::Relaxed) as usize % requests.len();
+                            let i = next.fetch_add(1, Ordering::Relaxed) % requests.len();
                             let json = [("content-type", "application/json")];
                             match service.try_post("/audit/eu", &json, &requests[i]) {
                                 Ok(answer) => {

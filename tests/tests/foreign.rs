@@ -1,6 +1,8 @@
 //! A real log against implementations that we did not write: tlog_tiles and
 //! signed_note read its checkpoint, tiles and entries and check its proofs.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 use auditchain_tests::{Programs, Service, bodies, programs};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,5 +1,7 @@
 //! All recorded traffic goes in exactly once, comes out whole, and verifies.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 use auditchain_tests::{Programs, Service, blocking_bodies, bodies, events_of, programs};
 
 const PROGRAMS: Programs = programs!();

@@ -1,6 +1,8 @@
 //! What the default policies say of made-up and of signed events, through the whole
 //! service: caught, sealed, alerted, and visible in entry, metrics and report.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 use auditchain_log::{BATCH_MESSAGE_HEADER, batch_digest, batch_message};
 use auditchain_tests::{Programs, Service, bodies, data, programs, read};
 use base64::Engine as _;

@@ -1,6 +1,6 @@
 //! A guest that misbehaves as its settings say. For the sandbox's tests.
 //!
-//! Settings `{"do":"<behaviour>"}`; the behaviours are in [`behaviour`], one for
+//! Settings `{"do":"<behaviour>"}`; the behaviours are in `behaviour`, one for
 //! each call of the contract. Unknown or none: every event gets one verdict.
 
 mod behaviour;
