@@ -32,6 +32,8 @@ pub use audit::{
 pub use error::CliError;
 pub use http::{Answer, Client, HttpError};
 pub use ingest::{Input, Request, Requests};
-pub use source::{BodyRef, DirLog, HeadClaim, HttpLog, LogSource, Run, SourceError, open_source};
+pub use source::{
+    BodyRef, Damage, DirLog, HeadClaim, HttpLog, LogSource, Run, SourceError, open_source,
+};
 pub use tlog_proof::{TlogProof, TlogProofError};
 pub use verb::run;

@@ -10,8 +10,9 @@ pub const VALUE_BYTES_MAX: usize = 32 << 10;
 pub const CHUNK_ENTRIES_MAX: usize = 64;
 
 /// Uncompressed bytes after which a chunk of entries or bodies ends, unless a single
-/// item is larger. 64 average events are 112 KB, so only unusual ones meet it.
-pub const CHUNK_RAW_BYTES_MAX: usize = 1 << 20;
+/// item is larger: compressed to a fourth it is one value of [`VALUE_BYTES_MAX`], and
+/// damage in it can be placed without sled. 64 average events are 112 KB.
+pub const CHUNK_RAW_BYTES_MAX: usize = 128 << 10;
 
 /// Bytes of one entry: tlog-tiles writes its length in 16 bits.
 pub const ENTRY_BYTES_MAX: usize = u16::MAX as usize;

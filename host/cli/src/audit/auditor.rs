@@ -14,7 +14,7 @@ use super::pipeline::Piece;
 use super::report::{Counts, Report};
 use super::tiles::Tiles;
 use super::values::Values;
-use crate::source::{HeadClaim, LogSource, SourceError};
+use crate::source::{Damage, HeadClaim, LogSource, SourceError};
 
 /// The state of the one pass.
 pub(super) struct Auditor<'a> {
@@ -336,6 +336,13 @@ impl<'a> Auditor<'a> {
         self.check_head();
         let signed_by = self.check_signatures();
         self.compare_served_keys()?;
+        if !self.findings.is_empty() {
+            for Damage { what, first, last } in self.source.damage() {
+                let place = Place::entries(first, last);
+                self.findings
+                    .add(Rule::Stored, place, format!("damaged {what}"));
+            }
+        }
         Ok(self.report(signed_by))
     }
 

@@ -21,6 +21,8 @@ pub enum Rule {
     Key,
     /// Entries that can't be read.
     Unreadable,
+    /// Bytes of the medium that were changed, and the entries that lay there.
+    Stored,
     /// Bytes that are no entry in canonical form.
     Entry,
     /// An entry that doesn't follow the one before.
@@ -52,6 +54,7 @@ impl Rule {
             Self::Head => "head",
             Self::Key => "key",
             Self::Unreadable => "unreadable",
+            Self::Stored => "stored",
             Self::Entry => "entry",
             Self::Chain => "chain",
             Self::Block => "block",

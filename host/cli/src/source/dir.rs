@@ -1,17 +1,20 @@
 //! A log in a data directory, read from a copy: sled changes what it opens, and cuts
 //! off what it finds damaged, so the original is never opened.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use auditchain_log::{Hash, TileId};
-use auditchain_store::{HeadFile, SledStore, Store as _, StoreError, copy_data_dir};
+use auditchain_store::{HeadFile, SledStore, Store as _, StoreError, copy_data_dir, find_damage};
 use tempfile::TempDir;
 
-use super::{BodyRef, HeadClaim, LogSource, Run, SourceError};
+use crate::limits::FINDINGS_MAX;
+
+use super::{BodyRef, Damage, HeadClaim, LogSource, Run, SourceError};
 
 /// A log in a directory.
 pub struct DirLog {
     name: String,
+    dir: PathBuf,
     store: SledStore,
     note: HeadFile,
     // Last, so that the store is closed before its copy is removed.
@@ -43,9 +46,11 @@ impl DirLog {
             )),
             error => from_store(error, 0),
         })?;
-        let store = SledStore::open_existing(copy.path()).map_err(|error| from_store(error, 0))?;
+        let store = SledStore::open_existing(copy.path())
+            .map_err(|error| with_places(from_store(error, 0), dir))?;
         Ok(Self {
             name: dir.display().to_string(),
+            dir: dir.to_owned(),
             store,
             note: HeadFile::new(copy.path()),
             _copy: copy,
@@ -64,6 +69,10 @@ impl LogSource for DirLog {
 
     fn vkeys(&self) -> Result<Option<String>, SourceError> {
         Ok(None)
+    }
+
+    fn damage(&self) -> Vec<Damage> {
+        damage(&self.dir)
     }
 
     fn head(&self) -> Result<Option<HeadClaim>, SourceError> {
@@ -139,6 +148,41 @@ impl LogSource for DirLog {
             .blob(&format!("sha256/{digest}"))
             .map_err(|error| from_store(error, 0))
     }
+}
+
+/// The damaged places of the original: found without sled, which would cut them off.
+fn damage(dir: &Path) -> Vec<Damage> {
+    // Best effort: that something is wrong is known already.
+    let found = find_damage(dir).unwrap_or_default();
+    let gone = found.into_iter().filter(|value| !value.has_intact_copy);
+    gone.map(|value| Damage {
+        what: match value.offset {
+            Some(offset) => format!("{} at byte {offset} of store/db", value.what),
+            None => format!("{} in store/db", value.what),
+        },
+        first: value.index,
+        last: value.index.saturating_add(value.count.saturating_sub(1)),
+    })
+    .collect()
+}
+
+/// Adds which entries are concerned to an error that says only that there is damage.
+fn with_places(error: SourceError, dir: &Path) -> SourceError {
+    let SourceError::Damaged { what, reason, next } = error else {
+        return error;
+    };
+    let places = damage(dir);
+    if places.is_empty() {
+        let reason = format!(
+            "{reason}; no entries or bodies are damaged by themselves: it is a named value (module, snapshot) or a page of sled's"
+        );
+        return SourceError::Damaged { what, reason, next };
+    }
+    let places = places.into_iter().take(FINDINGS_MAX);
+    let reason = places.fold(reason, |reason, Damage { what, first, last }| {
+        format!("{reason}\n  entries {first} to {last}: damaged {what}")
+    });
+    SourceError::Damaged { what, reason, next }
 }
 
 fn from_store(error: StoreError, next: u64) -> SourceError {

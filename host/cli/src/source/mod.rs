@@ -62,6 +62,13 @@ pub trait LogSource: Sync {
     /// # Errors
     /// See [`SourceError`].
     fn blob(&self, digest: &Hash) -> Result<Option<Vec<u8>>, SourceError>;
+
+    /// Where the medium itself is damaged, asked for once something was found wrong: it
+    /// names the entries that damage can no longer be read at. Empty where the source
+    /// can't tell.
+    fn damage(&self) -> Vec<Damage> {
+        Vec::new()
+    }
 }
 
 /// The end of a log as its store has it: signed by nobody.
@@ -102,6 +109,17 @@ impl From<HttpError> for SourceError {
     fn from(error: HttpError) -> Self {
         Self::Unavailable(error.to_string())
     }
+}
+
+/// A damaged place of the medium.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// What is damaged there.
+    pub what: String,
+    /// The first entry it concerns.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
 }
 
 /// Consecutive entries with their bodies.
