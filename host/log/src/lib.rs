@@ -26,6 +26,7 @@ pub mod json;
 mod key;
 mod note;
 mod proof;
+mod record;
 mod tile;
 mod time;
 mod tree;
@@ -33,15 +34,16 @@ mod tree;
 pub use batch::{BATCH_MESSAGE_HEADER, batch_digest, batch_message};
 pub use chain::ChainHash;
 pub use checkpoint::{Checkpoint, CheckpointError, MAX_ORIGIN_BYTES};
-pub use entry::{
-    BatchRecord, BodyCommitment, ENTRY_VERSION, Entry, EntryError, EventRecord, Finding, KeyRecord,
-    KeyRole, KeyState, LimitsRecord, MAX_ENTRY_BYTES, MAX_FIELD_BYTES, MAX_FINDINGS, Mode, Payload,
-    PolicyRecord, RbacRecord, RejectionRecord, SealRecord, Severity, Verdict,
-};
+pub use entry::{ENTRY_VERSION, Entry, EntryError, MAX_ENTRY_BYTES, Payload};
 pub use hash::{Hash, HashParseError, body_hash, sha256};
 pub use key::{KeyError, SignerKey, VerifierKey};
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, sign_note};
 pub use proof::{ProofError, verify_consistency, verify_inclusion};
+pub use record::{
+    BatchRecord, BodyCommitment, EventRecord, Finding, KeyRecord, KeyRole, KeyState, LimitsRecord,
+    MAX_FIELD_BYTES, MAX_FINDINGS, Mode, PolicyRecord, RbacRecord, RejectionRecord, SealRecord,
+    Severity, Verdict,
+};
 pub use tile::{
     BundleError, EntryBundle, TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileId, TilePathError, TileRef,
     subtree_root,
