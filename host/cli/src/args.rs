@@ -49,6 +49,13 @@ A data directory is verified from a copy (in TMPDIR); the service must not run o
 
 What is in the log already is counted as duplicate: sending again is harmless.")]
     Ingest(IngestArgs),
+    /// Measure a service under load in the shape of recorded events
+    #[command(after_help = "Examples:
+  auditchain bench http://127.0.0.1:8443 bodies/*.json.gz --events 200000 --baseline /var/tmp
+  auditchain bench http://127.0.0.1:8443 bodies/*.json.gz --rate 12000 --connections 3
+
+This writes to the log: use a log made for it. Each event gets its own audit ID and time.")]
+    Bench(BenchArgs),
     /// Print one entry, and its body if asked for
     #[command(after_help = "Examples:
   auditchain get http://127.0.0.1:8443 42 --body
@@ -114,8 +121,36 @@ pub struct IngestArgs {
     #[arg(long, env = "AUDITCHAIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Events of an audit log file that are sent in one request
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub batch: u32,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// URL of the service
+    pub url: String,
+    /// Recorded request bodies or audit log files, gzipped or not
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<String>,
+    /// Events to send, at least
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub events: u64,
+    /// Connections that send at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub connections: u16,
+    /// Events a second over all connections [default: as fast as answers come]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// Measure a plain file in DIR beside it, with one fdatasync a request
+    #[arg(long, value_name = "DIR")]
+    pub baseline: Option<PathBuf>,
+    /// Name of the source that the events are sent as
+    #[arg(long, value_name = "NAME", default_value = "bench")]
+    pub source: String,
+    /// The source's bearer token; better given in the environment than typed
+    #[arg(long, env = "AUDITCHAIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
 }
 
 /// Arguments of `get`.

@@ -13,6 +13,7 @@
 
 mod args;
 mod audit;
+mod bench;
 mod error;
 mod http;
 mod ingest;

@@ -4,19 +4,9 @@
 //! kept as the bytes that arrived and marked with the reason; only a body that is no
 //! EventList at all is refused.
 
-use auditchain_log::json::{EventList, SplitError, canonicalize, split_event_list};
+use auditchain_log::json::{EventList, SplitError, canonical_event, split_event_list};
 use auditchain_log::{BatchRecord, Hash, batch_digest, sha256};
 use auditchain_sandbox::SignatureAlgorithm;
-
-/// Largest event that is brought into canonical form; a larger one is kept as it
-/// arrived. An apiserver takes requests of 3 MiB, and an event holds a request and an
-/// answer. Hostile members can take forty times an event's size while it is done.
-const CANONICAL_BYTES_MAX: usize = 8 << 20;
-/// How much longer than what arrived a canonical form may be: `1e20` becomes 21 digits,
-/// and a block has room for so many bytes only.
-const GROWTH_MAX: usize = 2;
-/// Of an event over these limits; beside the codes of [`auditchain_log::json::JsonError`].
-const TOO_LARGE: &str = "too-large";
 
 /// A request's events.
 #[derive(Debug)]
@@ -128,7 +118,7 @@ impl Batch {
         let mut events = Vec::with_capacity(items.len());
         for item in items {
             let start = bytes.len();
-            let undecodable = canonical(item, &mut bytes).err();
+            let undecodable = canonical_event(item, &mut bytes).err();
             if undecodable.is_some() {
                 bytes.extend_from_slice(item);
             }
@@ -194,20 +184,6 @@ impl Batch {
     }
 }
 
-/// Puts the canonical form of `item` behind `out`, or says why it has none.
-fn canonical(item: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
-    if item.len() > CANONICAL_BYTES_MAX {
-        return Err(TOO_LARGE);
-    }
-    let start = out.len();
-    canonicalize(item, out).map_err(|error| error.code())?;
-    if out.len() - start > item.len() * GROWTH_MAX {
-        out.truncate(start);
-        return Err(TOO_LARGE);
-    }
-    Ok(())
-}
-
 /// Bounded by the splitter's limit on items, far below 2^32.
 fn count(events: usize) -> u32 {
     u32::try_from(events).unwrap_or(u32::MAX)
@@ -216,6 +192,7 @@ fn count(events: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use auditchain_log::json::CANONICAL_BYTES_MAX;
 
     #[test]
     fn an_event_too_large_for_its_canonical_form_is_kept_as_it_arrived() {
@@ -229,7 +206,7 @@ mod tests {
         let batch = Batch::decode("eu", list.as_bytes(), None, &tags).unwrap();
         let events: Vec<Event<'_>> = batch.events().collect();
         let reasons: Vec<_> = events.iter().map(|event| event.undecodable).collect();
-        assert_eq!(reasons, [None, Some(TOO_LARGE), Some(TOO_LARGE)]);
+        assert_eq!(reasons, [None, Some("too-large"), Some("too-large")]);
         assert_eq!(events[0].bytes, br#"{"a":1}"#);
         assert_eq!(events[1].bytes, grows.as_bytes());
         assert_eq!(events[2].bytes, large.as_bytes());

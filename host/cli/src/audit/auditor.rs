@@ -182,7 +182,13 @@ impl<'a> Auditor<'a> {
         // 5. The body.
         match &examined.body {
             BodyState::Good => self.counts.bodies_verified += 1,
-            BodyState::Missing if !damaged => self.counts.bodies_missing += 1,
+            BodyState::Missing if !damaged => {
+                self.counts.bodies_missing += 1;
+                if !self.bodies_may_be_missing {
+                    let place = Place { block: self.blocks.number(), ..Place::entry(index) };
+                    self.findings.add(Rule::Body, place, "the body is missing");
+                }
+            }
             BodyState::Bad(rule, detail) => {
                 let place = Place {
                     block: self.blocks.number(),

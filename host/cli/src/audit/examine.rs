@@ -1,7 +1,7 @@
 //! What can be said of an entry and its body alone: a pure function, so that runs of
 //! entries are examined on all cores.
 
-use auditchain_log::json::{EventView, canonicalize};
+use auditchain_log::json::{EventView, canonical_event, canonicalize};
 use auditchain_log::{
     BodyCommitment, ChainHash, Entry, EntryError, EventRecord, Hash, Payload, body_hash, leaf_hash,
 };
@@ -121,39 +121,24 @@ fn check_content(entry: &Entry, body: &[u8], scratch: &mut Vec<u8>) -> Result<()
         return Ok(());
     };
     scratch.clear();
-    let canonical = canonicalize(body, scratch);
-    match (canonical, undecodable) {
-        (Ok(()), None) if scratch == body => {}
-        (Ok(()), None) => {
-            return Err((
-                Rule::Body,
-                "the body is not in canonical form (RFC 8785)".into(),
-            ));
-        }
-        (Ok(()), Some(code)) => {
-            return Err((
-                Rule::Body,
-                format!(
-                    "the entry calls the body undecodable ({code}), but it has a canonical form"
-                ),
-            ));
-        }
-        (Err(error), None) => {
-            return Err((
-                Rule::Body,
-                format!("the body has no canonical form: {error}"),
-            ));
-        }
-        (Err(error), Some(code)) if error.code() == code => {}
-        (Err(error), Some(code)) => {
-            return Err((
-                Rule::Body,
-                format!(
-                    "the entry says that the body is undecodable for {code}, it is for {}",
-                    error.code()
-                ),
-            ));
-        }
+    let wrong = match undecodable {
+        None => match canonicalize(body, scratch) {
+            Ok(()) if scratch == body => None,
+            Ok(()) => Some("the body is not in canonical form (RFC 8785)".into()),
+            Err(error) => Some(format!("the body has no canonical form: {error}")),
+        },
+        Some(code) => match canonical_event(body, scratch) {
+            Err(found) if found == code => None,
+            Err(found) => Some(format!(
+                "the entry says that the body is undecodable for {code}, it is for {found}"
+            )),
+            Ok(()) => Some(format!(
+                "the entry calls the body undecodable ({code}), but it has a canonical form"
+            )),
+        },
+    };
+    if let Some(detail) = wrong {
+        return Err((Rule::Body, detail));
     }
     match differing_field(event, &EventRecord::from_view(&EventView::read(body))) {
         None => Ok(()),

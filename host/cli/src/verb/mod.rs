@@ -1,5 +1,6 @@
 //! The verbs, a file each, and how they end.
 
+mod bench;
 mod get;
 mod ingest;
 mod key;
@@ -35,6 +36,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         None => print(NEXT_STEPS).map(|()| EXIT_HOLDS),
         Some(Command::Verify(args)) => verify::run(args, cli.output),
         Some(Command::Ingest(args)) => ingest::run(args, cli.output),
+        Some(Command::Bench(args)) => bench::run(args, cli.output),
         Some(Command::Get(args)) => get::run(args, cli.output),
         Some(Command::Prove(args)) => prove::run(args, cli.output),
         Some(Command::VerifyProof(args)) => verify_proof::run(args, cli.output),

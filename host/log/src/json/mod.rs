@@ -1,8 +1,8 @@
 //! From the bytes that an apiserver sent to the bytes that are evidence.
 //!
 //! Reading order: [`split_event_list`] (a request body into raw events, without a
-//! look inside them), [`canonicalize`] (one raw event into RFC 8785 form, the bytes
-//! that are hashed and kept), [`EventView`] (the fields that rules and the leaf
+//! look inside them), [`canonicalize`] (one raw event into RFC 8785 form) and
+//! [`canonical_event`] (the bytes that are hashed and kept, or why there are none), [`EventView`] (the fields that rules and the leaf
 //! ask for, from either form), [`parse_micro_time`] and [`write_string`].
 //!
 //! Input is hostile. Invariants of everything here:
@@ -18,6 +18,7 @@
 //! entries of the log go through serde).
 
 mod canonical;
+mod event;
 mod error;
 mod members;
 mod micro_time;
@@ -29,6 +30,7 @@ mod string;
 mod view;
 
 pub use canonical::{MAX_DEPTH, canonicalize};
+pub use event::{CANONICAL_BYTES_MAX, CANONICAL_GROWTH_MAX, canonical_event};
 pub use error::{JsonError, SplitError};
 pub use micro_time::parse_micro_time;
 pub use number::MAX_NUMBER_BYTES;
