@@ -83,6 +83,7 @@ fn sled_store(dir: &Path, blocks: &[Input], guard: bool) -> Duration {
             time_us: 0,
             root: Hash([0; 32]),
             chain: Hash([0; 32]),
+            note: vec![0; 500],
             state: vec![0; 200],
         };
         let entries: Vec<&[u8]> = block.entries.iter().map(Vec::as_slice).collect();

@@ -7,7 +7,7 @@ use crate::error::InvalidBlock;
 use crate::head::Head;
 use crate::limits::{
     BLOB_BYTES_MAX, BLOB_NAME_BYTES_MAX, BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, BODY_BYTES_MAX,
-    ENTRY_BYTES_MAX, STATE_BYTES_MAX,
+    ENTRY_BYTES_MAX, NOTE_BYTES_MAX, STATE_BYTES_MAX,
 };
 
 /// Bytes of a full tile: 256 hashes.
@@ -108,6 +108,9 @@ fn check_head(block: &BlockWrite<'_>, before: Option<&Head>) -> Result<(), Inval
     }
     if head.time_us < time_us {
         return Err(InvalidBlock::Head("time"));
+    }
+    if head.note.len() > NOTE_BYTES_MAX {
+        return Err(InvalidBlock::Note(head.note.len()));
     }
     if head.state.len() > STATE_BYTES_MAX {
         return Err(InvalidBlock::State(head.state.len()));

@@ -211,6 +211,9 @@ pub enum InvalidBlock {
     /// The head does not follow from the one before and the entries.
     #[error("its head's {0} does not follow from the head before")]
     Head(&'static str),
+    /// The head's note is too large.
+    #[error("the head's note has {0} bytes, over {max}", max = limits::NOTE_BYTES_MAX)]
+    Note(usize),
     /// The head's state is too large.
     #[error("the head's state has {0} bytes, over {max}", max = limits::STATE_BYTES_MAX)]
     State(usize),

@@ -26,6 +26,11 @@ pub const BLOB_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a blob's name: "sha256/" and 64 digits, with room.
 pub const BLOB_NAME_BYTES_MAX: usize = 128;
 
+/// Bytes of the signed checkpoint in the head: what a note may have at most.
+pub const NOTE_BYTES_MAX: usize = 24 << 10;
+
+const _: () = assert!(NOTE_BYTES_MAX == auditchain_log::MAX_NOTE_BYTES);
+
 /// Bytes of the service's own state in the head. It is rewritten with every block, so
 /// it should be kept far below this.
 pub const STATE_BYTES_MAX: usize = 256 << 10;

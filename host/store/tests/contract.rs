@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use auditchain_log::{Hash, TileId};
-use auditchain_store::limits::{BLOCK_ENTRIES_MAX, STATE_BYTES_MAX};
+use auditchain_store::limits::{BLOCK_ENTRIES_MAX, NOTE_BYTES_MAX, STATE_BYTES_MAX};
 use auditchain_store::{
     AppendError, Epoch, InvalidBlock, SledStore, Store, StoreError, copy_data_dir,
 };
@@ -206,13 +206,17 @@ fn invalid_blocks_change_nothing() {
         cases.push((block, InvalidBlock::Entry { index: 201, bytes }));
     }
     type Change = fn(&mut Block);
-    let heads: [(Change, InvalidBlock); 4] = [
+    let heads: [(Change, InvalidBlock); 5] = [
         (|b| b.head.size += 1, InvalidBlock::Head("size")),
         (
             |b| b.head.blocks += 1,
             InvalidBlock::Head("number of blocks"),
         ),
         (|b| b.head.time_us = -1, InvalidBlock::Head("time")),
+        (
+            |b| b.head.note = vec![0; NOTE_BYTES_MAX + 1],
+            InvalidBlock::Note(NOTE_BYTES_MAX + 1),
+        ),
         (
             |b| b.head.state = vec![0; STATE_BYTES_MAX + 1],
             InvalidBlock::State(STATE_BYTES_MAX + 1),

@@ -27,6 +27,7 @@ impl Block {
                 time_us: i64::try_from(blocks).unwrap(),
                 root: Hash([1; 32]),
                 chain: Hash([2; 32]),
+                note: format!("note over {new_size}").into_bytes(),
                 state: format!("state at {new_size}").into_bytes(),
             },
             entries: (size..new_size).map(entry).collect(),
