@@ -72,6 +72,15 @@ fn requests_that_make_no_sense_get_problem_json() {
         .problem(404);
     service.get("/api/v1/proof/consistency?from=0").problem(404);
     service.get("/api/v1/blobs/sha256/00").problem(400);
+    // What the router itself can't parse.
+    for path in [
+        "/api/v1/entries/abc",
+        "/api/v1/bodies",
+        "/api/v1/bodies?from=x&to=1",
+        "/tile/%ff",
+    ] {
+        service.get(path).problem(400);
+    }
     let half = [json[0], ("auditchain-batch-sequence", "1")];
     assert!(
         service
@@ -298,4 +307,86 @@ fn garbage_on_the_wire_ends_nothing() {
     }
     let event = json!({"auditID": "a"}).to_string();
     assert_eq!(service.send("eu", &list(&event)).status, 200);
+}
+
+#[test]
+fn events_too_large_for_their_canonical_form_are_kept_and_verify() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let service = PROGRAMS.start(&log, &[]);
+    let grows = format!("[{}0]", "1e20,".repeat(1000));
+    let large = format!("{{\"requestObject\":\"{}\"}}", "x".repeat(9 << 20));
+    let nearly = format!("{{\"requestObject\":[{}0]}}", "1e9,".repeat((7 << 20) / 4));
+    let ack = service
+        .send("eu", &list(&[grows, large, nearly].join(",")))
+        .json();
+    assert_eq!(ack["rejected"], 3, "{ack}");
+    let keys = service.keys.clone();
+    assert!(service.stop().success());
+    let (code, report) = PROGRAMS.verify(log.to_str().unwrap(), &keys);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["sources"]["eu"]["undecodable"], 3, "{report:#}");
+}
+
+#[test]
+fn idle_uploads_and_refused_senders_keep_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = PROGRAMS.start(&dir.path().join("log"), &[]);
+    let address = service.url.strip_prefix("http://").unwrap();
+    // Each announces the largest body and sends nothing.
+    let idle: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let head = "POST /audit/eu HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 67108864\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // Sources that never sent an EventList take no place.
+    for i in 0..300 {
+        service
+            .post(
+                &format!("/audit/s{i}"),
+                &[("content-type", "text/plain")],
+                b"x",
+            )
+            .problem(415);
+    }
+    assert_eq!(service.send("eu", &list("{}")).status, 200);
+    drop(idle);
+}
+
+#[test]
+fn bodies_are_for_readers_once_readers_are_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    let hash = auditchain_log::sha256(&[b"auditor-token"]);
+    let text = format!(
+        "apiVersion: auditchain.io/v1alpha1\nkind: ServiceConfig\nreaders:\n- name: auditor\n  tokenSha256: {hash}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let service = PROGRAMS.start(
+        &dir.path().join("log"),
+        &["--config", config.to_str().unwrap()],
+    );
+    assert_eq!(service.send("eu", &list("{}")).status, 200);
+    for path in ["/api/v1/bodies?from=0&to=9", "/api/v1/entries/4?body=1"] {
+        assert!(service.get(path).problem(401).contains("reader"), "{path}");
+    }
+    // What names nobody is open: the log can be verified but for its bodies.
+    for path in ["/checkpoint", "/tile/entries/000.p/3", "/api/v1/entries/4"] {
+        assert_eq!(service.get(path).status, 200, "{path}");
+    }
+    let verify = |token: &str| {
+        let keys = ["verify", &service.url, "--key", &service.keys[0]];
+        std::process::Command::new(PROGRAMS.cli)
+            .args(keys)
+            .env("AUDITCHAIN_TOKEN", token)
+            .output()
+            .unwrap()
+            .status
+            .code()
+    };
+    assert_eq!(verify("auditor-token"), Some(0));
+    assert_ne!(verify("guessed"), Some(0));
 }

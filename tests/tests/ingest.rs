@@ -87,3 +87,40 @@ fn every_recorded_event_is_in_the_log_exactly_once() {
 const BLOCKING_EVENTS: u64 = 1277;
 const TRUNCATED_EVENTS: u64 = 1614;
 const EDGE_EVENTS: u64 = 272;
+
+#[test]
+fn duplicates_are_found_across_frozen_runs_and_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("log");
+    // Two and a half runs of the duplicate index, half of it without times.
+    let lists: Vec<Vec<u8>> = (0..5)
+        .map(|part| {
+            let event = |i: u64| match i % 2 {
+                0 => format!("{{\"a\":{}}}", part * 10_000 + i),
+                _ => format!(
+                    "{{\"auditID\":\"{}\",\"stageTimestamp\":\"2026-11-21T06:{:02}:00.000000Z\"}}",
+                    part * 10_000 + i,
+                    i % 60
+                ),
+            };
+            let items: Vec<String> = (0..8_000).map(event).collect();
+            format!(
+                "{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"items\":[{}]}}",
+                items.join(",")
+            )
+            .into_bytes()
+        })
+        .collect();
+    let service = PROGRAMS.start(&data, &[]);
+    for list in &lists {
+        assert_eq!(service.send("eu", list).json()["rejected"], 8_000);
+    }
+    let size = service.size();
+    assert_eq!(send_all(&service, "eu", &lists), [0, 0, 40_000]);
+    // The same bytes from another source are other events.
+    assert_eq!(service.send("us", &lists[0]).json()["rejected"], 8_000);
+    assert!(service.stop().success());
+    let service = PROGRAMS.start(&data, &[]);
+    assert_eq!(send_all(&service, "eu", &lists), [0, 0, 40_000]);
+    assert_eq!(service.size(), size + 8_001);
+}

@@ -2,11 +2,13 @@
 //! tree in their order; what the store needs is collected on the way.
 
 use auditchain_log::{
-    BodyCommitment, Entry, EntryError, Payload, TileId, Timestamp, body_hash, leaf_hash,
+    BodyCommitment, Entry, EntryError, Payload, SignerKey, TileId, Timestamp, body_hash, leaf_hash,
+    sign_note,
 };
 use auditchain_store::{AppendError, BlockWrite, Body, Epoch, Store, StoreError};
 
 use crate::keys::{self, KeysError};
+use crate::published::Published;
 use crate::state::LogState;
 
 /// Why a block was not written.
@@ -134,14 +136,23 @@ impl<'a> Block<'a> {
         self.blobs.push((name, bytes));
     }
 
-    /// Writes the block: one atomic write, one fsync.
+    /// Signs the checkpoint and writes the block under it: one atomic write, one fsync.
+    /// Nothing is in the store that is not signed; nothing signed is shown before it is
+    /// in the store.
     ///
     /// A crash before this returns leaves the log as it was before the block, or with
     /// the whole block, whose senders were not answered and will send again: they
     /// find duplicates.
-    pub(crate) fn append(mut self, epoch: Epoch, store: &impl Store) -> Result<(), AppendError> {
+    pub(crate) fn append(
+        mut self,
+        keys: &[SignerKey],
+        epoch: Epoch,
+        store: &impl Store,
+    ) -> Result<Published, AppendError> {
         self.blobs.extend(self.state.freeze_run());
-        let head = self.state.head();
+        let checkpoint = self.state.checkpoint();
+        let note = sign_note(&checkpoint.to_text(), keys);
+        let head = self.state.head(&checkpoint, &note);
         let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
         let blobs: Vec<(&str, &[u8])> = self
             .blobs
@@ -155,6 +166,7 @@ impl<'a> Block<'a> {
             tiles: &self.tiles,
             blobs: &blobs,
         };
-        store.append(epoch, self.size_before, &write)
+        store.append(epoch, self.size_before, &write)?;
+        Ok(Published::of(self.state, checkpoint, note))
     }
 }

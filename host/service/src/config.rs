@@ -20,8 +20,10 @@ pub(crate) const MAX_SOURCES: usize = 256;
 pub(crate) const DEFAULT_BODY_BYTES_MAX: usize = 64 << 20;
 /// Bytes of requests that may wait for their block; past it, 503.
 pub(crate) const DEFAULT_INFLIGHT_BYTES_MAX: usize = 256 << 20;
-/// Bounds of what may be configured.
-const BODY_BYTES_RANGE: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 30;
+/// Bounds of what may be configured. A body that is refused is kept whole, so the store
+/// must take it.
+const BODY_BYTES_RANGE: std::ops::RangeInclusive<usize> =
+    1 << 10..=auditchain_store::limits::BODY_BYTES_MAX;
 
 /// auditchaind: takes a Kubernetes cluster's audit events into a hash-chained Merkle
 /// log, has every event judged by WebAssembly policies, and acknowledges after fsync.
@@ -83,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) origin: Option<String>,
     /// Who may send; empty: anyone, which is allowed on loopback only.
     pub(crate) sources: Vec<SourceConfig>,
+    /// Who may read events' bodies; empty: anyone, on loopback only.
+    pub(crate) readers: Vec<ReaderConfig>,
     /// Policy files; empty: the built-in ones.
     pub(crate) policies: Vec<PathBuf>,
     /// RBAC snapshot.
@@ -104,6 +108,17 @@ pub(crate) struct SourceConfig {
     pub(crate) token_sha256: Option<Hash>,
 }
 
+/// Someone who may read bodies, modules, settings and snapshots.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ReaderConfig {
+    /// For people.
+    #[expect(dead_code, reason = "says in the file whose token it is")]
+    name: String,
+    /// SHA-256 of the bearer token, hex.
+    pub(crate) token_sha256: Hash,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ConfigFile {
@@ -117,6 +132,8 @@ struct ConfigFile {
     origin: Option<String>,
     #[serde(default)]
     sources: Vec<SourceConfig>,
+    #[serde(default)]
+    readers: Vec<ReaderConfig>,
     #[serde(default)]
     policies: Vec<PathBuf>,
     #[serde(default)]
@@ -168,6 +185,7 @@ impl Config {
                 .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8443))),
             origin: args.origin.clone().or(file.origin),
             sources: file.sources,
+            readers: file.readers,
             policies: file.policies.iter().map(|path| base.join(path)).collect(),
             rbac_snapshot: args
                 .rbac_snapshot

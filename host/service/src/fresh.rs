@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use auditchain_log::RejectionRecord;
 use auditchain_log::json::EventView;
+use auditchain_log::{Entry, RejectionRecord};
 use auditchain_store::{Store, StoreError};
 
 use crate::decode::{Batch, Event, Kind, TagKey};
@@ -107,8 +107,9 @@ pub(crate) fn find<'j>(
     Ok(new)
 }
 
-/// A tag that matches is confirmed against the body itself. Where the body was erased
-/// since, the tag alone decides: nobody without the key can make it match.
+/// A tag that matches is confirmed against the body itself. Where the body is gone, the
+/// entry still says that there was one, and the tag decides: nobody without the key can
+/// make it match.
 fn in_log(
     tag: u64,
     time_us: Option<i64>,
@@ -118,12 +119,21 @@ fn in_log(
 ) -> Result<bool, StoreError> {
     for index in dedup.candidates(tag, time_us, store)? {
         let chunk = store.bodies_at(index)?;
-        let body = chunk.as_ref().and_then(|chunk| chunk.get(index));
-        if body.is_none_or(|body| body.bytes == bytes) {
+        let same = match chunk.as_ref().and_then(|chunk| chunk.get(index)) {
+            Some(body) => body.bytes == bytes,
+            None => had_body(index, store)?,
+        };
+        if same {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+fn had_body(index: u64, store: &impl Store) -> Result<bool, StoreError> {
+    let chunk = store.entries_at(index)?;
+    let entry = chunk.as_ref().and_then(|chunk| chunk.get(index));
+    Ok(entry.is_some_and(|bytes| Entry::parse(bytes).is_ok_and(|entry| entry.body().is_some())))
 }
 
 /// What this block holds already.

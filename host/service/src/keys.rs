@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use auditchain_log::{KeyError, SignerKey};
@@ -67,37 +67,51 @@ pub(crate) fn load(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysErro
         .collect()
 }
 
-/// Makes new keys.
+/// Makes new keys, both or none: they are written beside their place and moved there
+/// together, so that a crash leaves no half of them.
 ///
 /// # Errors
-/// No random bytes, or the files can't be written.
+/// There are keys already, no random bytes, or the files can't be written.
 pub(crate) fn create(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysError> {
-    let dir = data.join("keys");
-    fs::create_dir_all(&dir).map_err(|error| KeysError::Io {
-        path: dir.clone(),
-        error,
-    })?;
-    let at = |file: &str, error| KeysError::Key {
+    let (dir, new) = (data.join("keys"), data.join("keys.new"));
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| KeysError::Io { path, error }
+    };
+    let key_error = |file: &str, error| KeysError::Key {
         path: dir.join(file),
         error,
     };
+    if new.exists() {
+        fs::remove_dir_all(&new).map_err(io(&new))?;
+    }
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&new)
+        .map_err(io(&new))?;
     let p256 = loop {
         // A random scalar is past the group's order once in 2^32: draw again.
         if let Ok(key) = SignerKey::ecdsa_p256(origin, &random()?) {
             break key;
         }
     };
-    let ed25519 = SignerKey::ed25519(origin, &random()?).map_err(|error| at(FILES[1], error))?;
+    let ed25519 =
+        SignerKey::ed25519(origin, &random()?).map_err(|error| key_error(FILES[1], error))?;
     let keys = vec![p256, ed25519];
     for (file, key) in FILES.iter().zip(&keys) {
-        let pem = key.to_pem().map_err(|error| at(file, error))?;
-        let path = dir.join(file);
-        write_private(&path, pem.as_bytes()).map_err(|error| KeysError::Io { path, error })?;
+        let pem = key.to_pem().map_err(|error| key_error(file, error))?;
+        let path = new.join(file);
+        write_private(&path, pem.as_bytes()).map_err(io(&path))?;
     }
-    // The names of the files must survive a power cut as the files do.
-    fs::File::open(&dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| KeysError::Io { path: dir, error })?;
+    // The names must survive a power cut as the files do.
+    let sync = |path: &Path| {
+        fs::File::open(path)
+            .and_then(|dir| dir.sync_all())
+            .map_err(io(path))
+    };
+    sync(&new)?;
+    fs::rename(&new, &dir).map_err(io(&dir))?;
+    sync(data)?;
     Ok(keys)
 }
 
@@ -160,6 +174,8 @@ mod tests {
             create(dir.path(), "example.com/log"),
             Err(KeysError::Io { .. })
         ));
+        // A crash before the move leaves nothing that is in the way.
+        assert!(!dir.path().join("keys.new").exists());
         let path = dir.path().join("keys").join(FILES[0]);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(

@@ -74,6 +74,11 @@ pub(crate) enum OpenError {
     /// The keys are not those that the log began with.
     #[error("the keys in {0} are not the log's keys; restore them from your backup")]
     OtherKeys(PathBuf),
+    /// The store's end was not signed by us.
+    #[error(
+        "FORGED: the store ends after {0} entries under a checkpoint that this log's keys did not sign. Restore the store from your backup, and run auditchain verify on this one to see what was changed"
+    )]
+    Unsigned(u64),
     /// The store is older than the checkpoint beside it, or another log's.
     #[error(
         "ROLLBACK: {0}. Restore the newest store; if this loss is known and accepted, move the file `checkpoint` away and start with --accept-store-as-it-is"
@@ -137,14 +142,22 @@ pub(crate) fn open(
             (state, keys, tags)
         }
         None => {
-            if let Some(note) = head_file.read()? {
-                let note = String::from_utf8_lossy(&note);
-                let size = note.lines().nth(1).unwrap_or("?");
-                if !accept_store_as_it_is {
-                    return Err(OpenError::Rollback(format!(
+            let reason = match head_file.read()? {
+                Some(note) => {
+                    let note = String::from_utf8_lossy(&note);
+                    let size = note.lines().nth(1).unwrap_or("?");
+                    Some(format!(
                         "the store is empty, but the file checkpoint says that the log had {size} entries"
-                    )));
+                    ))
                 }
+                // Or a first start that was broken off between keys and log.
+                None if keys::exist(&config.data) => {
+                    Some("there are keys, but no log that they have signed".into())
+                }
+                None => None,
+            };
+            if let Some(reason) = reason.filter(|_| !accept_store_as_it_is) {
+                return Err(OpenError::Rollback(reason));
             }
             let origin = config.origin.clone().map_or_else(random_origin, Ok)?;
             let keys = if keys::exist(&config.data) {
@@ -176,14 +189,19 @@ pub(crate) fn open(
         metrics,
         ready,
     };
-    sequencer.publish();
-    if head.is_some() {
+    let signed = sequencer.signed();
+    if let Some(head) = &head {
+        // Both signatures are deterministic, so what we sign now is what we signed then.
+        if head.note != signed.note.as_bytes() {
+            return Err(OpenError::Unsigned(head.size));
+        }
+        sequencer.publish(signed);
         refuse_rollback(&sequencer, &head_file, accept_store_as_it_is)?;
     }
     if sequencer.state.in_force != Some(in_force) {
         sequencer.state.in_force = Some(in_force);
-        write_in_force(&mut sequencer, &records, kept, rbac)?;
-        sequencer.publish();
+        let published = write_in_force(&mut sequencer, &records, kept, rbac)?;
+        sequencer.publish(published);
     }
     head_file.write(latest.load().note.as_bytes())?;
     let vkeys = sequencer.vkeys.clone();
@@ -222,8 +240,6 @@ fn read_tag_key(store: &impl Store) -> Result<TagKey, StoreError> {
 fn refuse_rollback(sequencer: &Sequencer, file: &HeadFile, accept: bool) -> Result<(), OpenError> {
     let published = sequencer.latest.load();
     let result = match file.read()? {
-        // A crash right after the first block.
-        None if published.blocks <= 1 => Ok(()),
         None => Err("the file checkpoint is missing".into()),
         Some(note) => compare(&note, sequencer, &published)?,
     };
@@ -287,7 +303,7 @@ fn write_in_force(
     records: &[PolicyRecord],
     kept: Vec<(Hash, Vec<u8>)>,
     rbac: Option<RbacRecord>,
-) -> Result<(), OpenError> {
+) -> Result<Published, OpenError> {
     let seal = sequencer.latest.load_full();
     let now_us = jiff::Timestamp::now()
         .as_microsecond()
@@ -331,6 +347,5 @@ fn write_in_force(
     for (digest, bytes) in kept {
         block.keep(format!("sha256/{digest}"), bytes);
     }
-    block.append(sequencer.epoch, &*sequencer.store)?;
-    Ok(())
+    Ok(block.append(&sequencer.keys, sequencer.epoch, &*sequencer.store)?)
 }

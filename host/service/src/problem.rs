@@ -9,6 +9,9 @@ use serde_json::json;
 /// Seconds after which a sender should try again. An apiserver obeys up to 30.
 const RETRY_AFTER_S: u16 = 1;
 
+/// Content type of problem details.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
 /// An answer that is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{title}: {detail}")]
@@ -25,6 +28,15 @@ impl Problem {
             title,
             detail: detail.into(),
         }
+    }
+
+    /// What was refused before it came to us.
+    pub(crate) fn of_status(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self::new(
+            status,
+            status.canonical_reason().unwrap_or("Refused"),
+            detail,
+        )
     }
 
     /// 400: the request can't be understood.
@@ -129,10 +141,7 @@ impl IntoResponse for Problem {
         });
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }

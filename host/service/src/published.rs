@@ -9,7 +9,7 @@ use auditchain_log::{
 };
 use auditchain_store::{Store, StoreError, What};
 
-use crate::state::{damaged, tile_hashes};
+use crate::state::{LogState, damaged, tile_hashes};
 
 /// One committed state of the log. Never changes; the next one takes its place.
 #[derive(Debug)]
@@ -48,6 +48,22 @@ impl Published {
             blocks: 0,
             time_us: 0,
             watermarks: Vec::new(),
+        }
+    }
+
+    /// The state as of a commit, under its signed checkpoint.
+    pub(crate) fn of(state: &LogState, checkpoint: Checkpoint, note: String) -> Self {
+        Self {
+            checkpoint,
+            note,
+            edge: state.edge.clone(),
+            blocks: state.blocks,
+            time_us: state.time_us,
+            watermarks: state
+                .watermarks
+                .iter()
+                .map(|(source, us)| (source.clone(), *us))
+                .collect(),
         }
     }
 

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use auditchain_log::{
-    Checkpoint, EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, TreeSize, Verdict,
-    sign_note,
+    EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, Verdict, sign_note,
 };
 use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
 use auditchain_store::{AppendError, Epoch, SledStore, Store as _, StoreError};
@@ -146,9 +145,13 @@ impl Sequencer {
         self.ready.store(false, Ordering::Release);
         let recovered = self.recover();
         match error {
-            // Too much for one block: each request alone, so that one doesn't cost the
-            // others.
-            BlockError::Append(AppendError::Invalid(_)) if recovered.is_ok() && jobs.len() > 1 => {
+            // The disk: it would say the same to each.
+            BlockError::Append(AppendError::Unknown(_) | AppendError::Full { .. }) => {
+                self.answer(jobs, &Err(Refusal::Unavailable(error.to_string())));
+            }
+            // One request can be the cause, too much for a block or the duplicate of a
+            // damaged body: each alone, so that it doesn't cost the others.
+            _ if recovered.is_ok() && jobs.len() > 1 => {
                 for job in jobs {
                     self.block_and_answer(vec![job])?;
                 }
@@ -187,7 +190,7 @@ impl Sequencer {
                 self.epoch = epoch;
                 self.state = state;
                 if self.state.size != self.latest.load().size() {
-                    self.publish();
+                    self.publish(self.signed());
                 }
                 self.ready.store(true, Ordering::Release);
             }
@@ -234,15 +237,15 @@ impl Sequencer {
             &mut alerts,
         )?;
         write_rejections(&mut block, &new.rejections, &mut alerts)?;
-        // 4. One atomic write, one fsync. A crash before it leaves the log as it was,
+        // 4. Sign; one atomic write, one fsync. A crash before it leaves the log as it was,
         //    a crash after it the whole block; either way the senders, who have no
         //    answer yet, send again and lose nothing.
         let started = Instant::now();
-        block.append(self.epoch, &*self.store)?;
+        let published = block.append(&self.keys, self.epoch, &*self.store)?;
         self.metrics.append.observe(started.elapsed().as_secs_f64());
-        // 5. Only now: sign, publish, tell. A crash here loses the signature; the
-        //    next start makes the same one again.
-        self.publish();
+        // 5. Only now: publish, tell. A crash here loses nothing: the next start
+        //    publishes the same.
+        self.publish(published);
         self.count(jobs, &acks, &new.batches);
         alerts.send(&self.metrics);
         acks.iter_mut().for_each(|ack| ack.size = self.state.size);
@@ -260,28 +263,30 @@ impl Sequencer {
         verdict::of(&context.judge_seal(self.state.blocks, time_us).block)
     }
 
-    /// Signs the state's tree and shows it to readers.
-    pub(crate) fn publish(&self) {
-        let state = &self.state;
-        let checkpoint = Checkpoint {
-            origin: state.origin.clone(),
-            size: TreeSize(state.size),
-            root: state.edge.root(),
-        };
+    /// The state under its checkpoint, signed again: the same bytes as when it was
+    /// written.
+    pub(crate) fn signed(&self) -> Published {
+        let checkpoint = self.state.checkpoint();
         let note = sign_note(&checkpoint.to_text(), &self.keys);
-        let watermarks = state
-            .watermarks
-            .iter()
-            .map(|(s, us)| (s.clone(), *us))
-            .collect();
-        self.latest.store(Arc::new(Published {
-            checkpoint,
-            note,
-            edge: state.edge.clone(),
-            blocks: state.blocks,
-            time_us: state.time_us,
-            watermarks,
-        }));
+        Published::of(&self.state, checkpoint, note)
+    }
+
+    /// Shows a committed state to readers.
+    pub(crate) fn publish(&self, published: Published) {
+        self.metrics
+            .size
+            .set(i64::try_from(published.size()).unwrap_or(i64::MAX));
+        for (source, us) in &published.watermarks {
+            let lag_us = published.time_us.saturating_sub(*us);
+            let labels = SourceLabels {
+                source: source.clone(),
+            };
+            self.metrics
+                .lag
+                .get_or_create(&labels)
+                .set(lag_us as f64 / 1e6);
+        }
+        self.latest.store(Arc::new(published));
     }
 
     fn count(&self, jobs: &[Job], acks: &[Ack], new: &[NewBatch<'_>]) {
@@ -315,20 +320,7 @@ impl Sequencer {
                 .get_or_create(&labels)
                 .inc_by(undecodable as u64);
         }
-        for (source, us) in &self.state.watermarks {
-            let lag_us = self.state.time_us.saturating_sub(*us);
-            let labels = SourceLabels {
-                source: source.clone(),
-            };
-            self.metrics
-                .lag
-                .get_or_create(&labels)
-                .set(lag_us as f64 / 1e6);
-        }
         self.metrics.blocks.inc();
-        self.metrics
-            .size
-            .set(i64::try_from(self.state.size).unwrap_or(i64::MAX));
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use auditchain_log::json::EventView;
 use auditchain_log::{
-    ChainHash, Entry, Hash, NodeReader, Payload, TILE_WIDTH, TileId, TreeEdge, TreeSize, leaf_hash,
-    subtree_root,
+    ChainHash, Checkpoint, Entry, Hash, NodeReader, Payload, TILE_WIDTH, TileId, TreeEdge,
+    TreeSize, leaf_hash, subtree_root,
 };
 use auditchain_store::{Damage, Head, Store, StoreError, What};
 use serde::{Deserialize, Serialize};
@@ -161,9 +161,19 @@ impl LogState {
         blobs
     }
 
-    /// The head to write with the block that led here.
+    /// What is signed of this state.
     #[must_use]
-    pub(crate) fn head(&self) -> Head {
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            origin: self.origin.clone(),
+            size: TreeSize(self.size),
+            root: self.edge.root(),
+        }
+    }
+
+    /// The head to write with the block that led here, under its signed checkpoint.
+    #[must_use]
+    pub(crate) fn head(&self, checkpoint: &Checkpoint, note: &str) -> Head {
         let kept = Kept {
             origin: self.origin.clone(),
             watermarks: self.watermarks.clone(),
@@ -177,8 +187,9 @@ impl LogState {
             size: self.size,
             blocks: self.blocks,
             time_us: self.time_us,
-            root: self.edge.root(),
+            root: checkpoint.root,
             chain: self.chain.hash(),
+            note: note.as_bytes().to_vec(),
             // A struct of strings and numbers: serialising it can't fail.
             state: serde_json::to_vec(&kept).unwrap_or_default(),
         }

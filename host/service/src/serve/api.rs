@@ -9,7 +9,7 @@ use auditchain_log::{
 use auditchain_store::Store as _;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,6 +57,7 @@ pub(super) async fn entry(
     State(app): Shared,
     Path(index): Path<u64>,
     Query(query): Query<EntryQuery>,
+    headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     let with_body = match query.body.as_deref() {
         None | Some("0") => false,
@@ -67,6 +68,9 @@ pub(super) async fn entry(
             )));
         }
     };
+    if with_body {
+        app.authorize_reader(&headers)?;
+    }
     let answer = app.read(move |published, store| {
         let Some(bytes) = read_entry(LeafIndex(index), store)?.filter(|_| index < published.size())
         else {
@@ -116,7 +120,9 @@ pub(super) struct Range {
 pub(super) async fn bodies(
     State(app): Shared,
     Query(range): Query<Range>,
+    headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
+    app.authorize_reader(&headers)?;
     let text = app.read(move |published, store| {
         let end = range
             .to
@@ -154,7 +160,9 @@ pub(super) async fn bodies(
 pub(super) async fn blob(
     State(app): Shared,
     Path(digest): Path<String>,
+    headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
+    app.authorize_reader(&headers)?;
     let digest: Hash = digest
         .parse()
         .map_err(|error: auditchain_log::HashParseError| Problem::bad_request(error.to_string()))?;

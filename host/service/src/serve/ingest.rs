@@ -5,20 +5,22 @@
 //! batch answered 200; only a body that is no EventList at all is refused, and what
 //! arrived is sealed as a rejection.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use auditchain_log::{MAX_FIELD_BYTES, RejectionRecord, sha256};
 use axum::Json;
-use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{App, BODY_TIMEOUT, Shared};
+use super::{App, BODY_TIMEOUT, Shared, bearer};
 use crate::config::{MAX_SOURCES, check_source_name};
 use crate::decode::{Batch, BatchSignature};
 use crate::problem::Problem;
@@ -42,9 +44,9 @@ pub(super) async fn post(
     app.authenticate(&source, &headers)?;
     check_content_type(&headers)?;
     let signature = batch_signature(&headers)?;
-    let permit = app.reserve(&body)?;
-    let body = app.receive(body).await?;
+    let (body, permit) = app.receive(body).await?;
     let (app, work, refusal) = app.decode(source, body, signature).await?;
+    app.remember(&work);
     let ack = app.submit(work, arrived, permit).await?;
     match refusal {
         Some(problem) => Err(problem),
@@ -63,17 +65,12 @@ impl App {
     fn authenticate(&self, source: &str, headers: &HeaderMap) -> Result<(), Problem> {
         check_source_name(source).map_err(Problem::bad_request)?;
         if self.config.sources.is_empty() {
-            // No code panics while it holds this lock, and a set can't be left half changed.
-            let mut seen = self
-                .seen_sources
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let seen = self.seen_sources();
             if !seen.contains(source) && seen.len() >= MAX_SOURCES {
                 return Err(Problem::forbidden(format!(
                     "{MAX_SOURCES} sources have sent already; configure sources to say which count"
                 )));
             }
-            seen.insert(source.into());
             return Ok(());
         }
         let Some(known) = self
@@ -89,9 +86,7 @@ impl App {
         let Some(expected) = &known.token_sha256 else {
             return Ok(());
         };
-        let token = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let token = bearer(headers);
         match token {
             None => Err(Problem::unauthorized(
                 "send the source's token as Authorization: Bearer TOKEN",
@@ -102,38 +97,58 @@ impl App {
         }
     }
 
-    /// Room for the body, or 503 before it is read.
-    fn reserve(&self, body: &Body) -> Result<OwnedSemaphorePermit, Problem> {
-        let bytes_max = self.config.body_bytes_max;
-        let bytes = match body.size_hint().exact() {
-            Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
-            None => bytes_max,
-        };
-        if bytes > bytes_max {
-            return Err(Problem::too_large(bytes_max));
+    /// Only who sent an EventList takes a source's place.
+    fn remember(&self, work: &Work) {
+        if let Work::Batch(batch) = work {
+            self.seen_sources().insert(batch.source.clone());
         }
-        let kib = u32::try_from(bytes.div_ceil(1 << 10).max(1)).unwrap_or(u32::MAX);
+    }
+
+    fn seen_sources(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // No code panics while it holds this lock, and a set can't be left half changed.
+        self.seen_sources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the body. Memory is set aside for what has arrived, not for what was
+    /// announced: idle uploads must not keep others out.
+    async fn receive(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+        let announced = body.size_hint().lower();
+        if announced > self.config.body_bytes_max as u64 {
+            return Err(Problem::too_large(self.config.body_bytes_max));
+        }
+        let read = tokio::time::timeout(BODY_TIMEOUT, self.read_body(body)).await;
+        read.unwrap_or_else(|_| Err(Problem::timeout()))
+    }
+
+    async fn read_body(&self, mut body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+        let mut bytes = Vec::new();
+        let mut permit = self.set_aside(1)?;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let size = bytes.len() + data.len();
+            if size > self.config.body_bytes_max {
+                return Err(Problem::too_large(self.config.body_bytes_max));
+            }
+            let missing = size.div_ceil(1 << 10).saturating_sub(permit.num_permits());
+            if missing > 0 {
+                permit.merge(self.set_aside(missing)?);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok((bytes, permit))
+    }
+
+    /// Memory for so many KiB, or 503.
+    fn set_aside(&self, kib: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
         Arc::clone(&self.inflight_kib)
             .try_acquire_many_owned(kib)
             .map_err(|_| Problem::unavailable("as many requests wait as memory is set aside for"))
-    }
-
-    async fn receive(&self, body: Body) -> Result<Bytes, Problem> {
-        let bytes_max = self.config.body_bytes_max;
-        match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, bytes_max)).await {
-            Err(_) => Err(Problem::timeout()),
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(error)) => {
-                let source = std::error::Error::source(&error);
-                let too_large =
-                    source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-                if too_large {
-                    Err(Problem::too_large(bytes_max))
-                } else {
-                    Err(Problem::bad_request("the body broke off"))
-                }
-            }
-        }
     }
 
     /// Canonicalises off the async threads. A body that is no EventList becomes a
@@ -141,7 +156,7 @@ impl App {
     async fn decode(
         self: Arc<Self>,
         source: String,
-        body: Bytes,
+        body: Vec<u8>,
         signature: Option<BatchSignature>,
     ) -> Result<(Arc<Self>, Work, Option<Problem>), Problem> {
         let stopping = |_| Problem::unavailable("the service is stopping");
@@ -162,7 +177,7 @@ impl App {
                     Work::Rejection {
                         source,
                         record,
-                        body: body.into(),
+                        body,
                     },
                     Some(problem),
                 )

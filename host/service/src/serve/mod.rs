@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auditchain_log::PolicyRecord;
+use auditchain_log::{PolicyRecord, sha256};
 use auditchain_store::{SledStore, StoreError};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -25,12 +25,14 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::config::Config;
 use crate::decode::TagKey;
 use crate::metrics::{Metrics, RequestLabels};
-use crate::problem::Problem;
+use crate::problem::{PROBLEM_JSON, Problem};
 use crate::published::{Latest, Published};
 use crate::sequencer::Job;
 
 /// The apiserver gives up after 30 s; what has not arrived by then is of no use.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of what axum says when it refuses something.
+const REFUSAL_BYTES_MAX: usize = 4096;
 
 /// What the handlers share.
 pub(crate) struct App {
@@ -89,12 +91,36 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             Problem::not_found("no such path; see docs/architecture.md for the interfaces")
         })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(map_response(as_problem))
         .layer(map_response(no_sniffing))
         .layer(from_fn_with_state(Arc::clone(&app), count))
         .with_state(app)
 }
 
 impl App {
+    /// Who may read what can name people: those with a reader's token; where no readers
+    /// are configured anyone on loopback, and nobody elsewhere.
+    fn authorize_reader(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let readers = &self.config.readers;
+        if readers.is_empty() {
+            return if self.config.listen.ip().is_loopback() {
+                Ok(())
+            } else {
+                Err(Problem::forbidden(
+                    "bodies are served on loopback only unless readers are configured",
+                ))
+            };
+        }
+        let token = bearer(headers).map(|token| sha256(&[token]));
+        match token {
+            None => Err(Problem::unauthorized(
+                "send a reader's token as Authorization: Bearer TOKEN",
+            )),
+            Some(token) if readers.iter().any(|reader| reader.token_sha256 == token) => Ok(()),
+            Some(_) => Err(Problem::unauthorized("the token is no reader's")),
+        }
+    }
+
     /// Runs a read of the store off the async threads: it may wait for the disk.
     async fn read<T: Send + 'static>(
         self: Arc<Self>,
@@ -110,6 +136,15 @@ impl App {
             ))
         })
     }
+}
+
+/// The token of a request. It is compared by its hash, so how long that takes says
+/// nothing of it.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    headers
+        .get(header::AUTHORIZATION)?
+        .as_bytes()
+        .strip_prefix(b"Bearer ")
 }
 
 async fn readyz(State(app): Shared) -> Response {
@@ -156,8 +191,23 @@ async fn count(
     response
 }
 
+/// What axum itself refuses (a path or query that doesn't parse) becomes problem JSON
+/// like everything else.
+async fn as_problem(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let ours = |kind: &HeaderValue| kind.as_bytes() == PROBLEM_JSON.as_bytes();
+    let is_error = parts.status.is_client_error() || parts.status.is_server_error();
+    if !is_error || parts.headers.get(header::CONTENT_TYPE).is_some_and(ours) {
+        return Response::from_parts(parts, body);
+    }
+    let text = axum::body::to_bytes(body, REFUSAL_BYTES_MAX)
+        .await
+        .unwrap_or_default();
+    Problem::of_status(parts.status, String::from_utf8_lossy(&text)).into_response()
+}
+
 async fn no_sniffing(mut response: Response) -> Response {
-    let nosniff = axum::http::HeaderValue::from_static("nosniff");
+    let nosniff = HeaderValue::from_static("nosniff");
     response
         .headers_mut()
         .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
