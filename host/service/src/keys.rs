@@ -82,6 +82,9 @@ pub(crate) fn create(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysEr
         path: dir.join(file),
         error,
     };
+    if dir.exists() {
+        return Err(io(&dir)(std::io::ErrorKind::AlreadyExists.into()));
+    }
     if new.exists() {
         fs::remove_dir_all(&new).map_err(io(&new))?;
     }
