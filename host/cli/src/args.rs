@@ -39,7 +39,10 @@ pub enum Command {
   auditchain verify http://127.0.0.1:8443 --key @keys.txt --since last-checkpoint.txt
   auditchain verify /var/lib/auditchain --output json
 
-A data directory is verified from a copy (in TMPDIR); the service must not run on it.")]
+A data directory is verified from a copy (in TMPDIR); the service must not run on it.
+A body that is missing is a finding: nothing in the log says that one was erased.
+
+Environment: AUDITCHAIN_TOKEN is sent to a URL as bearer token; off loopback, bodies are for readers with a token.")]
     Verify(VerifyArgs),
     /// Send recorded events: request bodies, or audit log files
     #[command(after_help = "Examples:
@@ -61,12 +64,16 @@ This writes to the log: use a log made for it. Each event gets its own audit ID 
   auditchain get http://127.0.0.1:8443 42 --body
   auditchain get /var/lib/auditchain 42 --body --output json
 
-This shows an entry; `auditchain prove` shows that it is in the log.")]
+This shows an entry; `auditchain prove` shows that it is in the log.
+
+Environment: AUDITCHAIN_TOKEN is sent to a URL as bearer token; off loopback, bodies are for readers with a token.")]
     Get(GetArgs),
     /// Write a proof that an entry is in the log, to be verified offline
     #[command(after_help = "Examples:
   auditchain prove http://127.0.0.1:8443 --index 42 --key \"$VKEY\" -o 42.tlog-proof --entry-out 42.json
-  auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"")]
+  auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"
+
+Environment: AUDITCHAIN_TOKEN is sent as bearer token, for a service that asks for one.")]
     Prove(ProveArgs),
     /// Verify a proof offline
     #[command(after_help = "Example:
@@ -101,6 +108,9 @@ pub struct VerifyArgs {
     /// A checkpoint kept from before: the log must be a continuation of it
     #[arg(long, value_name = "CHECKPOINT_FILE")]
     pub since: Option<PathBuf>,
+    /// Count bodies that are missing instead of finding them wrong
+    #[arg(long)]
+    pub bodies_may_be_missing: bool,
     /// Threads that examine entries [default: the cores of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,

@@ -1,6 +1,6 @@
 //! Plain HTTP with bounds: no answer is read past the limit that its caller names.
 
-use std::time::Duration;
+use std::{env, fmt, time::Duration};
 
 use ureq::Agent;
 
@@ -11,11 +11,25 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// A read that brings nothing for this long.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Environment variable with the bearer token: of a source for what is sent, of a reader
+/// for what is read.
+pub(crate) const TOKEN_VARIABLE: &str = "AUDITCHAIN_TOKEN";
+
 /// A server, by the URL under which its paths lie.
-#[derive(Debug)]
 pub struct Client {
     agent: Agent,
     base: String,
+    /// Sent with every GET.
+    token: Option<String>,
+}
+
+impl fmt::Debug for Client {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An answer, read whole.
@@ -55,10 +69,11 @@ pub enum HttpError {
 }
 
 impl Client {
-    /// A client for `http://host[:port][/prefix]`.
+    /// A client for `http://host[:port][/prefix]`. If the environment variable
+    /// `AUDITCHAIN_TOKEN` is set, its value is sent with every GET as bearer token.
     ///
     /// # Errors
-    /// It is no such URL.
+    /// It is no such URL, or the token can't stand in a header.
     pub fn new(url: &str) -> Result<Self, HttpError> {
         let base = url.trim_end_matches('/');
         let bad = |why: &str| HttpError::Url(format!("{url:?}: {why}"));
@@ -75,6 +90,13 @@ impl Client {
                 "expected http://host:port, with at most a path after it",
             ));
         }
+        let token = env::var(TOKEN_VARIABLE).ok();
+        let token = token.filter(|token| !token.is_empty());
+        if token.as_ref().is_some_and(|token| !is_header_text(token)) {
+            return Err(HttpError::Url(format!(
+                "{TOKEN_VARIABLE} holds spaces or characters that no token has"
+            )));
+        }
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -89,6 +111,7 @@ impl Client {
         Ok(Self {
             agent: config.build().into(),
             base: base.to_owned(),
+            token,
         })
     }
 
@@ -104,8 +127,11 @@ impl Client {
     /// No answer, or one of more than `limit` bytes.
     pub fn get(&self, path: &str, limit: usize) -> Result<Answer, HttpError> {
         let url = format!("{}{path}", self.base);
-        let response = self.agent.get(&url).call();
-        read(&url, response, limit)
+        let mut request = self.agent.get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        read(&url, request.call(), limit)
     }
 
     /// POST of JSON, with a bearer token if there is one.
@@ -173,6 +199,10 @@ fn read(
         }),
         Err(error) => Err(unreachable(error)),
     }
+}
+
+fn is_header_text(token: &str) -> bool {
+    token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -8,10 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use auditchain_cli::{AuditOptions, DirLog, Finding, Rule, SourceError, audit};
-use auditchain_log::{ChainHash, Entry, TileId, TreeEdge, leaf_hash};
+use auditchain_cli::{
+    AuditOptions, DirLog, Finding, LogSource as _, Report, Rule, SourceError, audit,
+};
+use auditchain_log::{ChainHash, Checkpoint, Entry, TileId, TreeEdge, leaf_hash, sign_note};
 use auditchain_store::{BlockWrite, Body, Head, HeadFile, SledStore, Store as _};
 use support::*;
+
+/// What the service keeps and no entry names.
+const UNNAMED: [(&str, &[u8]); 2] = [("dedup/000001", b"a run"), ("tag-key", b"a key")];
 
 /// Writes a log into a store, block by block.
 fn write(dir: &Path, log: &MemoryLog) {
@@ -36,12 +41,23 @@ fn write(dir: &Path, log: &MemoryLog) {
             chain = chain.next(bytes);
             edge.push(leaf_hash(bytes), &mut tiles);
         }
+        let note = if end == entries.len() {
+            log.note.clone().unwrap()
+        } else {
+            let checkpoint = Checkpoint {
+                origin: ORIGIN.into(),
+                size: edge.size(),
+                root: edge.root(),
+            };
+            sign_note(&checkpoint.to_text(), &keys()).into_bytes()
+        };
         let head = Head {
             size: end as u64,
             blocks: block + 1,
             time_us: entries[first].time.as_micros(),
             root: edge.root(),
             chain: chain.hash(),
+            note,
             state: b"{}".to_vec(),
         };
         let names: Vec<String> = log
@@ -49,11 +65,12 @@ fn write(dir: &Path, log: &MemoryLog) {
             .keys()
             .map(|digest| format!("sha256/{digest}"))
             .collect();
-        let blobs: Vec<(&str, &[u8])> = names
+        let mut blobs: Vec<(&str, &[u8])> = names
             .iter()
             .map(String::as_str)
             .zip(log.blobs.values().map(Vec::as_slice))
             .collect();
+        blobs.extend(UNNAMED);
         let bodies: Vec<Option<Body<'_>>> = log.bodies[first..end]
             .iter()
             .map(|body| {
@@ -81,8 +98,8 @@ fn write(dir: &Path, log: &MemoryLog) {
 fn options() -> AuditOptions {
     AuditOptions {
         keys: verifiers(&keys()),
-        since: None,
         workers: 2,
+        ..AuditOptions::default()
     }
 }
 
@@ -136,30 +153,138 @@ fn a_data_directory_is_verified_and_not_touched() {
     assert!(files(dir.path()) == before, "the original was changed");
 }
 
-#[test]
-fn entries_past_the_checkpoint_are_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = honest();
-    write(dir.path(), &log);
-    // The checkpoint of a block before, as a crash between commit and signature leaves it.
-    let bytes = &log.entries[usize::try_from(seal_index(BLOCKS)).unwrap()];
+fn verify(dir: &Path) -> Report {
+    audit(&DirLog::open(dir).unwrap(), &options(), |_, _| {}).unwrap()
+}
+
+fn sealed(log: &MemoryLog, block: u64) -> Vec<u8> {
+    let bytes = &log.entries[usize::try_from(seal_index(block)).unwrap()];
     let auditchain_log::Payload::Seal { seal, .. } = Entry::parse(bytes).unwrap().payload else {
         panic!()
     };
-    HeadFile::new(dir.path())
-        .write(seal.note.as_bytes())
-        .unwrap();
-    let report = audit(&DirLog::open(dir.path()).unwrap(), &options(), |_, _| {}).unwrap();
+    seal.note.into_bytes()
+}
+
+#[test]
+fn entries_past_the_file_checkpoint_are_signed_in_the_head_or_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = honest();
+    write(dir.path(), &log);
+    // The checkpoint of a block before, as a crash between commit and publication leaves
+    // it: the head's own covers the rest.
+    let older = sealed(&log, BLOCKS);
+    HeadFile::new(dir.path()).write(&older).unwrap();
+    let report = verify(dir.path());
     assert!(report.holds, "{:#?}", report.findings.kept);
-    assert!(
-        report
-            .not_checked
-            .iter()
-            .any(|line| line.starts_with(&format!("{BLOCK_ENTRIES} entries at the end")))
-    );
+    assert_eq!(report.checkpoint.unwrap().size, SIZE);
+    // Whoever has the disk and no key appends a block: the best there is to sign it with
+    // is an older note.
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = log;
+    log.note = Some(older);
+    write(dir.path(), &log);
+    let report = verify(dir.path());
+    let found: Vec<_> = report
+        .findings
+        .kept
+        .iter()
+        .map(|f| (f.rule, f.index, f.last_index))
+        .collect();
+    let unsigned = (Some(seal_index(BLOCKS)), Some(SIZE - 1));
+    assert_eq!(found, [(Rule::Checkpoint, unsigned.0, unsigned.1)]);
+}
+
+#[test]
+fn a_log_that_was_cut_back_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = honest();
+    let mut genesis = whole.clone();
+    genesis
+        .entries
+        .truncate(usize::try_from(GENESIS_ENTRIES).unwrap());
+    genesis.bodies.truncate(genesis.entries.len());
+    genesis.note = Some(sealed(&whole, 1));
+    write(dir.path(), &genesis);
+    assert!(verify(dir.path()).holds);
+    let kept = whole.note.as_deref().unwrap();
+    HeadFile::new(dir.path()).write(kept).unwrap();
+    let report = verify(dir.path());
+    assert!(report.findings.kept[0].detail.contains("ROLLBACK"));
     fs::remove_file(dir.path().join("checkpoint")).unwrap();
-    let report = audit(&DirLog::open(dir.path()).unwrap(), &options(), |_, _| {}).unwrap();
+    let report = verify(dir.path());
     assert!(!report.holds);
+    let detail = &report.findings.kept[0].detail;
+    assert!(
+        detail.contains("the file checkpoint is missing"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn a_missing_body_is_found_unless_it_may_be_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = honest();
+    let index = event_index(3, 1);
+    log.bodies[usize::try_from(index).unwrap()] = None;
+    write(dir.path(), &log);
+    let path = dir.path().to_str().unwrap();
+    let output = auditchain(&["verify", path]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains(&format!(
+            "entry {index} (block 3): [body] the body is missing"
+        )),
+        "{text}"
+    );
+    let output = auditchain(&["verify", path, "--bodies-may-be-missing"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn damage_to_a_value_that_no_entry_names_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &honest());
+    let log = DirLog::open(dir.path()).unwrap();
+    let names = log.value_names().unwrap();
+    assert_eq!(names.len(), 3 + UNNAMED.len());
+    for (name, value) in UNNAMED {
+        assert_eq!(log.named_value(name).unwrap().as_deref(), Some(value));
+    }
+    drop(log);
+    // Changed through sled, which finds nothing wrong with it: the last byte is the
+    // value's own, which its checksum covers.
+    let sled = || {
+        let config = sled::Config::new()
+            .path(dir.path().join("store"))
+            .segment_size(4 << 20);
+        config.open().unwrap()
+    };
+    for (name, _) in UNNAMED {
+        let db = sled();
+        let is_of_value =
+            |key: &[u8]| key[0] == b'x' && key.windows(name.len()).any(|w| w == name.as_bytes());
+        let keys: Vec<_> = db.iter().keys().map(Result::unwrap).collect();
+        let key = keys.iter().find(|key| is_of_value(key)).unwrap();
+        let good = db.get(key).unwrap().unwrap();
+        let mut bad = good.to_vec();
+        *bad.last_mut().unwrap() ^= 1;
+        db.insert(key, bad).unwrap();
+        db.flush().unwrap();
+        drop(db);
+        let report = verify(dir.path());
+        let found: Vec<_> = report
+            .findings
+            .kept
+            .iter()
+            .map(|f| (f.rule, f.detail.contains(name)))
+            .collect();
+        assert_eq!(found, [(Rule::Value, true)]);
+        let db = sled();
+        db.insert(key, good).unwrap();
+        db.flush().unwrap();
+    }
+    assert!(verify(dir.path()).holds);
 }
 
 #[test]

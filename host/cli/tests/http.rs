@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use auditchain_cli::{AuditOptions, Client, HttpLog, LogSource as _, Rule, SourceError, audit};
 use auditchain_log::{Hash, LeafIndex, NodeReader, TreeSize, inclusion_proof, leaf_hash};
 use serde_json::Value;
-use support::server::{Answer, read_api, serve};
+use support::server::{Answer, read_api, serve, serve_with_head};
 use support::*;
 
 fn auditchain(args: &[&str]) -> Output {
@@ -242,8 +242,8 @@ fn a_server_that_answers_nonsense_fails_verification_in_bounded_memory() {
         let source = HttpLog::new(Client::new(&url).unwrap());
         let options = AuditOptions {
             keys: verifiers(&keys()),
-            since: None,
             workers: 2,
+            ..AuditOptions::default()
         };
         let report = audit(&source, &options, |_, _| {}).unwrap();
         assert!(
@@ -260,6 +260,65 @@ fn a_server_that_answers_nonsense_fails_verification_in_bounded_memory() {
     );
     assert!(source.vkeys().is_err());
     assert!(source.run(0, 300).is_err());
+}
+
+#[test]
+fn a_reader_s_token_is_sent_and_its_absence_is_no_verdict() {
+    let log = honest();
+    let url = serve_with_head(move |head, _, path, _| {
+        let token = "authorization: bearer s3cret\r\n";
+        if path.starts_with("/api/v1/bodies") && !head.to_lowercase().contains(token) {
+            let detail = b"{\"detail\":\"bodies are for readers\"}".to_vec();
+            return (401, String::new(), detail);
+        }
+        with_proofs(&log, path)
+    });
+    let index = event_index(2, 3).to_string();
+    for args in [
+        &["verify", &url, "--key", &vkey()][..],
+        &["get", &url, &index, "--body"],
+    ] {
+        let with = |token: &str| {
+            Command::new(env!("CARGO_BIN_EXE_auditchain"))
+                .args(args)
+                .env("AUDITCHAIN_TOKEN", token)
+                .output()
+                .unwrap()
+        };
+        assert_eq!(with("s3cret").status.code(), Some(0));
+        for refused in [
+            auditchain(args),
+            with(""),
+            with("other"),
+            with("two words\n"),
+        ] {
+            assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+            let why = String::from_utf8(refused.stderr).unwrap();
+            assert!(why.contains("AUDITCHAIN_TOKEN") && !why.contains("two words"));
+        }
+    }
+    for verb in ["verify", "get", "prove"] {
+        assert!(stdout(&auditchain(&["help", verb])).contains("AUDITCHAIN_TOKEN"));
+    }
+}
+
+#[test]
+fn missing_bodies_are_found_over_http_too() {
+    let mut log = honest();
+    let index = event_index(2, 3);
+    log.bodies[usize::try_from(index).unwrap()] = None;
+    let url = serve_log(log);
+    let output = auditchain(&["verify", &url]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(
+        text.contains(&format!(
+            "entry {index} (block 2): [body] the body is missing"
+        )),
+        "{text}"
+    );
+    let output = auditchain(&["verify", &url, "--bodies-may-be-missing"]);
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

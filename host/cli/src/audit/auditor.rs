@@ -23,6 +23,8 @@ pub(super) struct Auditor<'a> {
     /// Known from the start, or from the first key entry.
     pub(super) origin: Option<String>,
     pub(super) note: Option<SignedNote>,
+    /// What is kept beside the store, where it is another than `note`.
+    pub(super) kept: Option<SignedNote>,
     pub(super) since: Option<SignedNote>,
     pub(super) head: Option<HeadClaim>,
     /// Entries to read.
@@ -31,6 +33,8 @@ pub(super) struct Auditor<'a> {
     pub(super) index: u64,
     /// To be compared when the size is reached; the smallest size last.
     pub(super) marks: Vec<Mark>,
+    /// The root over all entries was compared with the signed one.
+    pub(super) checkpoint_compared: bool,
     pub(super) edge: TreeEdge,
     pub(super) full_tiles: Vec<(TileId, Vec<u8>)>,
     /// False once an entry is lost whose hash isn't known either.
@@ -62,11 +66,13 @@ impl<'a> Auditor<'a> {
             options,
             origin: None,
             note: None,
+            kept: None,
             since: None,
             head: source.head()?,
             size: 0,
             index: 0,
             marks: Vec::new(),
+            checkpoint_compared: false,
             edge: TreeEdge::default(),
             full_tiles: Vec::new(),
             tree_known: true,
@@ -84,6 +90,7 @@ impl<'a> Auditor<'a> {
             not_checked: Vec::new(),
         };
         if auditor.open_checkpoint()? {
+            auditor.open_kept()?;
             auditor.open_since();
         }
         // The earliest is compared first.
@@ -184,8 +191,11 @@ impl<'a> Auditor<'a> {
             BodyState::Good => self.counts.bodies_verified += 1,
             BodyState::Missing if !damaged => {
                 self.counts.bodies_missing += 1;
-                if !self.bodies_may_be_missing {
-                    let place = Place { block: self.blocks.number(), ..Place::entry(index) };
+                if !self.options.bodies_may_be_missing {
+                    let place = Place {
+                        block: self.blocks.number(),
+                        ..Place::entry(index)
+                    };
                     self.findings.add(Rule::Body, place, "the body is missing");
                 }
             }
@@ -340,6 +350,9 @@ impl<'a> Auditor<'a> {
                 .check_partial(&self.edge, self.source, &mut self.findings)?;
         }
         self.check_head();
+        if self.index > 0 {
+            self.values.rest(self.source, &mut self.findings)?;
+        }
         let signed_by = self.check_signatures();
         self.compare_served_keys()?;
         if !self.findings.is_empty() {

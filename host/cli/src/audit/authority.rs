@@ -10,10 +10,41 @@ use crate::source::SourceError;
 
 /// A root that the log must have had at some size.
 pub(super) struct Mark {
-    pub(super) rule: Rule,
-    pub(super) what: &'static str,
+    pub(super) of: MarkOf,
     pub(super) size: u64,
     pub(super) root: Hash,
+}
+
+/// Who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MarkOf {
+    /// The signed checkpoint over the whole log.
+    Checkpoint,
+    /// The checkpoint that is kept beside the store.
+    Kept,
+    /// The checkpoint that the auditor brought along.
+    Since,
+    /// The store's head.
+    Head,
+}
+
+impl MarkOf {
+    fn rule(self) -> Rule {
+        match self {
+            Self::Checkpoint | Self::Kept => Rule::Root,
+            Self::Since => Rule::History,
+            Self::Head => Rule::Head,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "the signed checkpoint",
+            Self::Kept => "the file checkpoint",
+            Self::Since => "the earlier checkpoint",
+            Self::Head => "the store's head",
+        }
+    }
 }
 
 /// A checkpoint note, taken apart.
@@ -27,7 +58,6 @@ impl Auditor<'_> {
     /// Takes up the signed checkpoint and the store's head: how far to read, and what
     /// must come out. False: this is another log than the one that was meant.
     pub(super) fn open_checkpoint(&mut self) -> Result<bool, SourceError> {
-        let head_size = self.head.as_ref().map(|head| head.size);
         let note = match self.source.note() {
             Ok(note) => note,
             Err(SourceError::Damaged { reason, .. }) => {
@@ -53,20 +83,35 @@ impl Auditor<'_> {
                     return Ok(false);
                 }
                 let (size, root) = (signed.checkpoint.size.0, signed.checkpoint.root);
-                match head_size {
-                    Some(head_size) if size > head_size => {
+                match &self.head {
+                    // Nothing that no signature covers may pass for a part of the log.
+                    Some(head) if size != head.size => {
                         let detail = format!(
-                            "ROLLBACK: the store ends after {head_size} entries, the checkpoint beside it was signed for {size}"
+                            "the store ends after {} entries, the signed checkpoint in its head is over {size}",
+                            head.size
                         );
-                        self.findings
-                            .add(Rule::Head, Place::entry(head_size), detail);
+                        let place = match head.size.checked_sub(size) {
+                            Some(1..) => Place::entries(size, head.size - 1),
+                            _ => Place::log(),
+                        };
+                        self.findings.add(Rule::Checkpoint, place, detail);
                     }
-                    _ => self.marks.push(Mark {
-                        rule: Rule::Root,
-                        what: "the signed checkpoint",
+                    Some(head) if root != head.root => self.findings.add(
+                        Rule::Checkpoint,
+                        Place::log(),
+                        format!(
+                            "the store's head has the root {}, the signed checkpoint in it {root}",
+                            head.root
+                        ),
+                    ),
+                    _ => {}
+                }
+                if self.head.as_ref().is_none_or(|head| size <= head.size) {
+                    self.marks.push(Mark {
+                        of: MarkOf::Checkpoint,
                         size,
                         root,
-                    }),
+                    });
                 }
                 self.size = size;
                 self.origin = Some(signed.checkpoint.origin.clone());
@@ -79,12 +124,6 @@ impl Auditor<'_> {
                     format!("the checkpoint is none: {error}"),
                 );
             }
-            // A crash right after the very first block leaves none.
-            None if self.head.as_ref().is_some_and(|head| head.blocks == 1) => {
-                self.not_checked.push(
-                    "There is no signed checkpoint yet; start the service once to make it.".into(),
-                );
-            }
             None => self.findings.add(
                 Rule::Checkpoint,
                 Place::log(),
@@ -94,13 +133,57 @@ impl Auditor<'_> {
         if let Some(head) = &self.head {
             self.size = head.size;
             self.marks.push(Mark {
-                rule: Rule::Head,
-                what: "the store's head",
+                of: MarkOf::Head,
                 size: head.size,
                 root: head.root,
             });
         }
         Ok(true)
+    }
+
+    /// Takes up the checkpoint beside the store: the log must not have been cut back
+    /// before it.
+    pub(super) fn open_kept(&mut self) -> Result<(), SourceError> {
+        let Some(head_size) = self.head.as_ref().map(|head| head.size) else {
+            return Ok(());
+        };
+        let kept = match self.source.kept_note() {
+            Ok(Some(kept)) => open_note(&kept),
+            Ok(None) => {
+                self.findings.add(
+                    Rule::Head,
+                    Place::log(),
+                    "the file checkpoint is missing: that the log was cut back can't be excluded",
+                );
+                return Ok(());
+            }
+            Err(SourceError::Damaged { reason, .. }) => Err(reason),
+            Err(error) => return Err(error),
+        };
+        let kept = match kept {
+            Ok(kept) => kept,
+            Err(error) => {
+                let detail = format!("the file checkpoint is none: {error}");
+                self.findings.add(Rule::Checkpoint, Place::log(), detail);
+                return Ok(());
+            }
+        };
+        let (size, root) = (kept.checkpoint.size.0, kept.checkpoint.root);
+        if size > head_size {
+            let detail = format!(
+                "ROLLBACK: the store ends after {head_size} entries, the file checkpoint beside it is over {size}"
+            );
+            self.findings
+                .add(Rule::Head, Place::entry(head_size), detail);
+        } else if self.note.as_ref().is_none_or(|note| note.text != kept.text) {
+            self.marks.push(Mark {
+                of: MarkOf::Kept,
+                size,
+                root,
+            });
+            self.kept = Some(kept);
+        }
+        Ok(())
     }
 
     pub(super) fn open_since(&mut self) {
@@ -129,8 +212,7 @@ impl Auditor<'_> {
                         .add(Rule::History, Place::entry(self.size), detail);
                 } else {
                     self.marks.push(Mark {
-                        rule: Rule::History,
-                        what: "the earlier checkpoint",
+                        of: MarkOf::Since,
                         size,
                         root,
                     });
@@ -151,28 +233,44 @@ impl Auditor<'_> {
                 self.not_checked.push(not_compared(&mark));
                 continue;
             }
+            self.checkpoint_compared |= mark.of == MarkOf::Checkpoint && mark.size == self.size;
+            if mark.of == MarkOf::Kept {
+                self.check_kept_signatures();
+            }
             let root = self.edge.root();
             if root == mark.root {
                 continue;
             }
             // Seals tell where a log departs from what it signed itself, not where
             // from another history.
-            let place = if mark.rule != Rule::History && mark.size > self.signed_size {
+            let place = if mark.of != MarkOf::Since && mark.size > self.signed_size {
                 Place::entries(self.signed_size, mark.size - 1)
             } else {
                 Place::log()
             };
-            let detail = match mark.rule {
-                Rule::History => format!(
-                    "HISTORY WAS REWRITTEN: the first {} entries have the root {root}, {} had {}",
-                    mark.size, mark.what, mark.root
+            let what = mark.of.name();
+            let detail = match mark.of {
+                MarkOf::Since => format!(
+                    "HISTORY WAS REWRITTEN: the first {} entries have the root {root}, {what} had {}",
+                    mark.size, mark.root
                 ),
                 _ => format!(
-                    "the first {} entries have the root {root}, {} says {}",
-                    mark.size, mark.what, mark.root
+                    "the first {} entries have the root {root}, {what} says {}",
+                    mark.size, mark.root
                 ),
             };
-            self.findings.add(mark.rule, place, detail);
+            self.findings.add(mark.of.rule(), place, detail);
+        }
+    }
+
+    /// Who signed the checkpoint beside the store: at its size, so that the keys are those
+    /// that were in force there.
+    fn check_kept_signatures(&mut self) {
+        let Some(kept) = self.kept.take() else { return };
+        let origin = self.origin.as_deref().unwrap_or_default();
+        if let Err(error) = self.keys.signed(&kept.note, &kept.checkpoint, origin) {
+            let detail = format!("the file checkpoint: {error}");
+            self.findings.add(Rule::Checkpoint, Place::log(), detail);
         }
     }
 
@@ -281,7 +379,7 @@ impl Auditor<'_> {
 pub(super) fn not_compared(mark: &Mark) -> String {
     format!(
         "The root of {} was not compared: entries before it can't be read.",
-        mark.what
+        mark.of.name()
     )
 }
 

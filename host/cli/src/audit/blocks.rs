@@ -24,6 +24,7 @@ pub(super) struct Blocks {
 struct Genesis {
     log_keys: u64,
     policies: u64,
+    snapshots: u64,
     told: bool,
 }
 
@@ -117,25 +118,38 @@ impl Blocks {
 
 impl Genesis {
     fn entry(&mut self, index: u64, entry: &Entry, findings: &mut Findings) {
-        let fits = match &entry.payload {
+        let place = Place::entry(index).in_block(0);
+        let wrong = match &entry.payload {
             Payload::Key(key) => {
                 self.log_keys +=
                     u64::from(key.role == KeyRole::Log && key.state == KeyState::Begin);
-                true
+                (self.policies + self.snapshots > 0)
+                    .then_some("in the first block a key stands after the policies")
             }
             Payload::Policy { .. } => {
                 self.policies += 1;
-                true
+                (self.snapshots > 0)
+                    .then_some("in the first block the policies stand after the RBAC snapshot")
             }
-            Payload::Rbac(_) => true,
-            _ => false,
+            Payload::Rbac(_) => {
+                self.snapshots += 1;
+                if self.policies == 0 {
+                    Some("in the first block an RBAC snapshot stands before the policies")
+                } else {
+                    (self.snapshots > 1).then_some("the first block has a second RBAC snapshot")
+                }
+            }
+            _ => {
+                let detail = format!(
+                    "kind {} stands in the first block, which holds keys and policies only",
+                    entry.kind()
+                );
+                findings.add(Rule::Block, place, detail);
+                None
+            }
         };
-        if !fits {
-            let detail = format!(
-                "kind {} stands in the first block, which holds keys and policies only",
-                entry.kind()
-            );
-            findings.add(Rule::Block, Place::entry(index).in_block(0), detail);
+        if let Some(wrong) = wrong {
+            findings.add(Rule::Block, place, wrong);
         }
     }
 

@@ -15,7 +15,8 @@ pub enum Rule {
     Root,
     /// The log is not a continuation of an earlier checkpoint: history was rewritten.
     History,
-    /// The store ends elsewhere than its entries, or before its checkpoint.
+    /// The store ends elsewhere than its entries, or before the checkpoint beside it, or
+    /// that one is missing.
     Head,
     /// Keys are missing, malformed, or others than were given.
     Key,
@@ -33,13 +34,13 @@ pub enum Rule {
     Seal,
     /// A tile that holds other hashes than the entries have.
     Tile,
-    /// A body that is not what its entry commits to.
+    /// A body that is missing, or not what its entry commits to.
     Body,
     /// A leaf that says other things than its body.
     Fields,
     /// A signed batch that doesn't hold.
     Batch,
-    /// A value that is not the one its digest names, or is missing.
+    /// A value that is not the one its digest names, is missing, or can't be read.
     Value,
 }
 

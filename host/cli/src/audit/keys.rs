@@ -121,8 +121,25 @@ impl LogKeys {
     fn read_seal(&self, note: &str, origin: &str, index: u64) -> Result<Hash, String> {
         let note = Note::parse(note.as_bytes()).map_err(|error| error.to_string())?;
         let checkpoint = Checkpoint::parse(note.text()).map_err(|error| error.to_string())?;
+        self.signed(&note, &checkpoint, origin)?;
+        if checkpoint.size != TreeSize(index) {
+            return Err(format!(
+                "it states {} entries, before it stand {index}",
+                checkpoint.size
+            ));
+        }
+        Ok(checkpoint.root)
+    }
+
+    /// Whether a checkpoint over the blocks so far was signed by the keys in force.
+    pub(super) fn signed(
+        &self,
+        note: &Note,
+        checkpoint: &Checkpoint,
+        origin: &str,
+    ) -> Result<(), String> {
         if self.before_block.is_empty() || self.before_block == self.in_force {
-            signed_by_all(&note, &self.in_force, &self.in_force)?;
+            signed_by_all(note, &self.in_force, &self.in_force)?;
         } else {
             let mut trusted = self.before_block.clone();
             trusted.extend(
@@ -137,21 +154,15 @@ impl LogKeys {
                 .filter(|key| self.before_block.contains(key))
                 .cloned()
                 .collect();
-            signed_by_all(&note, &trusted, &both)?;
+            signed_by_all(note, &trusted, &both)?;
         }
         if checkpoint.origin != origin {
             return Err(format!(
-                "it seals the log {}, this is {origin}",
+                "it is of the log {}, this is {origin}",
                 checkpoint.origin
             ));
         }
-        if checkpoint.size != TreeSize(index) {
-            return Err(format!(
-                "it states {} entries, before it stand {index}",
-                checkpoint.size
-            ));
-        }
-        Ok(checkpoint.root)
+        Ok(())
     }
 }
 

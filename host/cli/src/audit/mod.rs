@@ -41,6 +41,8 @@ pub struct AuditOptions {
     pub keys: Vec<VerifierKey>,
     /// An earlier checkpoint note of the same log, which it must be a continuation of.
     pub since: Option<Vec<u8>>,
+    /// Bodies that are not there are counted, not found wrong.
+    pub bodies_may_be_missing: bool,
     /// Threads that examine entries; 0 is taken for 1.
     pub workers: usize,
 }

@@ -42,7 +42,7 @@ pub struct Report {
     pub policies: BTreeMap<String, PolicyCount>,
     /// Bodies that hold.
     pub bodies_verified: u64,
-    /// Bodies that are not there: erased or withheld, which proofs survive.
+    /// Bodies that are not there; proofs survive it.
     pub bodies_missing: u64,
     /// Bodies that can't be read.
     pub bodies_unreadable: u64,

@@ -16,7 +16,7 @@ pub struct DirLog {
     name: String,
     dir: PathBuf,
     store: SledStore,
-    note: HeadFile,
+    kept_note: HeadFile,
     // Last, so that the store is closed before its copy is removed.
     _copy: TempDir,
 }
@@ -52,7 +52,7 @@ impl DirLog {
             name: dir.display().to_string(),
             dir: dir.to_owned(),
             store,
-            note: HeadFile::new(copy.path()),
+            kept_note: HeadFile::new(copy.path()),
             _copy: copy,
         })
     }
@@ -64,7 +64,12 @@ impl LogSource for DirLog {
     }
 
     fn note(&self) -> Result<Option<Vec<u8>>, SourceError> {
-        self.note.read().map_err(|error| from_store(error, 0))
+        let head = self.store.head().map_err(|error| from_store(error, 0))?;
+        Ok(head.map(|head| head.note).filter(|note| !note.is_empty()))
+    }
+
+    fn kept_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        self.kept_note.read().map_err(|error| from_store(error, 0))
     }
 
     fn vkeys(&self) -> Result<Option<String>, SourceError> {
@@ -147,6 +152,16 @@ impl LogSource for DirLog {
         self.store
             .blob(&format!("sha256/{digest}"))
             .map_err(|error| from_store(error, 0))
+    }
+
+    fn value_names(&self) -> Result<Vec<String>, SourceError> {
+        self.store
+            .blob_names("")
+            .map_err(|error| from_store(error, 0))
+    }
+
+    fn named_value(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        self.store.blob(name).map_err(|error| from_store(error, 0))
     }
 }
 

@@ -9,12 +9,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::{BodyRef, HeadClaim, LogSource, Run, SourceError};
-use crate::http::{Answer, Client};
+use crate::http::{Answer, Client, TOKEN_VARIABLE};
 use crate::limits::{
     BLOB_BYTES_MAX, BODIES_ANSWER_BYTES_MAX, BUNDLE_BYTES_MAX, JSON_ANSWER_BYTES_MAX,
     KEYS_BYTES_MAX, RUN_BODY_BYTES_MAX,
 };
 
+const UNAUTHORIZED: u16 = 401;
+const FORBIDDEN: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const UNAVAILABLE: u16 = 503;
 
@@ -55,7 +57,8 @@ impl HttpLog {
     }
 
     /// The body of a 200; `None` for a 404. Any other answer says that the server has
-    /// it and can't give it, except for 503, which says nothing.
+    /// it and can't give it, except for 503, which says nothing, and a missing permission,
+    /// which says nothing about the log.
     fn get(&self, path: &str, limit: usize, next: u64) -> Result<Option<Vec<u8>>, SourceError> {
         let answer = self.client.get(path, limit.max(JSON_ANSWER_BYTES_MAX))?;
         match answer.status {
@@ -63,6 +66,11 @@ impl HttpLog {
             NOT_FOUND => Ok(None),
             UNAVAILABLE => Err(SourceError::Unavailable(format!(
                 "{}{path}: {}",
+                self.client.url(),
+                answer.problem()
+            ))),
+            UNAUTHORIZED | FORBIDDEN => Err(SourceError::Unavailable(format!(
+                "{}{path}: {}; a reader's bearer token is taken from the environment variable {TOKEN_VARIABLE}",
                 self.client.url(),
                 answer.problem()
             ))),

@@ -23,11 +23,21 @@ pub trait LogSource: Sync {
     /// For people: the URL or the directory.
     fn name(&self) -> &str;
 
-    /// The newest signed checkpoint; `None` where there is none.
+    /// The newest signed checkpoint; `None` where there is none. Where the source also
+    /// has a [`head`](Self::head), this is the note over exactly that.
     ///
     /// # Errors
     /// See [`SourceError`].
     fn note(&self) -> Result<Option<Vec<u8>>, SourceError>;
+
+    /// The signed checkpoint that is kept beside the store, so that a store which was cut
+    /// back is noticed. Asked for only where there is a [`head`](Self::head).
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    fn kept_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(None)
+    }
 
     /// The vkeys that it names beside the log itself, one a line; `None` if it has no
     /// such thing.
@@ -62,6 +72,23 @@ pub trait LogSource: Sync {
     /// # Errors
     /// See [`SourceError`].
     fn blob(&self, digest: &Hash) -> Result<Option<Vec<u8>>, SourceError>;
+
+    /// The names of all values that it keeps, whether an entry names them or not; empty
+    /// where they can't be listed.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    fn value_names(&self) -> Result<Vec<String>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    /// A value by one of the [`value_names`](Self::value_names).
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    fn named_value(&self, _name: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(None)
+    }
 
     /// Where the medium itself is damaged, asked for once something was found wrong: it
     /// names the entries that damage can no longer be read at. Empty where the source

@@ -31,6 +31,7 @@ pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliErro
     let options = AuditOptions {
         keys,
         since: since.transpose()?,
+        bodies_may_be_missing: args.bodies_may_be_missing,
         workers,
     };
     let source = open_source(&args.target)?;

@@ -51,6 +51,8 @@ pub type Salted = ([u8; 32], Vec<u8>);
 #[derive(Clone)]
 pub struct MemoryLog {
     pub note: Option<Vec<u8>>,
+    /// Beside the store.
+    pub kept: Option<Vec<u8>>,
     pub vkeys: Option<String>,
     pub head: Option<HeadClaim>,
     pub entries: Vec<Vec<u8>>,
@@ -59,6 +61,8 @@ pub struct MemoryLog {
     pub tiles: BTreeMap<TileId, Vec<u8>>,
     pub has_partial_tiles: bool,
     pub blobs: BTreeMap<Hash, Vec<u8>>,
+    /// Values that no entry names; none: damaged.
+    pub named: BTreeMap<String, Option<Vec<u8>>>,
     /// Entries that can't be read.
     pub damaged: Vec<u64>,
     /// Entries whose runs have no readable bodies.
@@ -72,6 +76,10 @@ impl LogSource for MemoryLog {
 
     fn note(&self) -> Result<Option<Vec<u8>>, SourceError> {
         Ok(self.note.clone())
+    }
+
+    fn kept_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(self.kept.clone())
     }
 
     fn vkeys(&self) -> Result<Option<String>, SourceError> {
@@ -127,6 +135,21 @@ impl LogSource for MemoryLog {
     fn blob(&self, digest: &Hash) -> Result<Option<Vec<u8>>, SourceError> {
         Ok(self.blobs.get(digest).cloned())
     }
+
+    fn value_names(&self) -> Result<Vec<String>, SourceError> {
+        Ok(self.named.keys().cloned().collect())
+    }
+
+    fn named_value(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        match self.named.get(name) {
+            Some(None) => Err(SourceError::Damaged {
+                what: name.into(),
+                reason: "checksum mismatch".into(),
+                next: 0,
+            }),
+            value => Ok(value.cloned().flatten()),
+        }
+    }
 }
 
 /// Changes an entry before it is written: chain, tree, seals and checkpoint then follow
@@ -156,6 +179,7 @@ impl<'h> Builder<'h> {
             time_us: START_US,
             log: MemoryLog {
                 note: None,
+                kept: None,
                 vkeys: None,
                 head: None,
                 entries: vec![],
@@ -163,6 +187,7 @@ impl<'h> Builder<'h> {
                 tiles: BTreeMap::new(),
                 has_partial_tiles: true,
                 blobs: BTreeMap::new(),
+                named: BTreeMap::new(),
                 damaged: vec![],
                 damaged_bodies: vec![],
             },
@@ -188,7 +213,7 @@ impl<'h> Builder<'h> {
         self.log.bodies.push(body);
     }
 
-    fn note(&self) -> String {
+    pub fn note(&self) -> String {
         let checkpoint = Checkpoint {
             origin: ORIGIN.into(),
             size: self.edge.size(),
@@ -230,6 +255,11 @@ impl<'h> Builder<'h> {
         );
         let digest = self.blob(b"{\"items\":[]}");
         self.push(Payload::Rbac(RbacRecord { digest, size: 12 }), None);
+    }
+
+    /// An entry that was pushed.
+    pub fn entry(&self, index: usize) -> Result<Entry, auditchain_log::EntryError> {
+        Entry::parse(&self.log.entries[index])
     }
 
     /// Begins the next block with the seal of the one before.
@@ -319,6 +349,7 @@ impl<'h> Builder<'h> {
 
     pub fn finish(mut self) -> MemoryLog {
         self.log.note = Some(self.note().into_bytes());
+        self.log.kept = self.log.note.clone();
         let vkeys: Vec<String> = verifiers(&keys()).iter().map(ToString::to_string).collect();
         self.log.vkeys = Some(vkeys.join("\n") + "\n");
         self.log.head = Some(HeadClaim {

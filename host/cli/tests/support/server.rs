@@ -17,6 +17,13 @@ pub type Answer = (u16, String, Vec<u8>);
 /// Serves until the process ends; returns the URL. `answer` gets method, path with
 /// query, and body.
 pub fn serve(answer: impl Fn(&str, &str, &[u8]) -> Answer + Send + Sync + 'static) -> String {
+    serve_with_head(move |_, method, path, body| answer(method, path, body))
+}
+
+/// As [`serve`]; `answer` gets the request's head first.
+pub fn serve_with_head(
+    answer: impl Fn(&str, &str, &str, &[u8]) -> Answer + Send + Sync + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = Arc::new(answer);
@@ -37,7 +44,7 @@ pub fn serve(answer: impl Fn(&str, &str, &[u8]) -> Answer + Send + Sync + 'stati
                 reader.read_exact(&mut body).unwrap();
                 let mut first = head.split(' ');
                 let (method, path) = (first.next().unwrap(), first.next().unwrap());
-                let (status, headers, body) = answer(method, path, &body);
+                let (status, headers, body) = answer(&head, method, path, &body);
                 let head = format!(
                     "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
                     body.len()

@@ -239,21 +239,31 @@ fn rewritten_history_is_told_from_growth() {
 #[test]
 fn a_store_that_ends_elsewhere_than_its_head_or_checkpoint_is_named() {
     type Change<'c> = &'c dyn Fn(&mut MemoryLog);
-    let changes: [(Change<'_>, Rule); 4] = [
-        (&|log| log.head.as_mut().unwrap().root.0[0] ^= 1, Rule::Head),
+    let changes: [(Change<'_>, &[Rule]); 4] = [
+        (
+            &|log| log.head.as_mut().unwrap().root.0[0] ^= 1,
+            &[Rule::Head, Rule::Checkpoint],
+        ),
         (
             &|log| log.head.as_mut().unwrap().chain.0[0] ^= 1,
-            Rule::Chain,
+            &[Rule::Chain],
         ),
-        (&|log| log.head.as_mut().unwrap().blocks += 1, Rule::Head),
-        (&|log| log.head.as_mut().unwrap().time_us += 1, Rule::Head),
+        (&|log| log.head.as_mut().unwrap().blocks += 1, &[Rule::Head]),
+        (
+            &|log| log.head.as_mut().unwrap().time_us += 1,
+            &[Rule::Head],
+        ),
     ];
-    for (change, rule) in changes {
+    for (change, rules) in changes {
         let mut log = honest();
         change(&mut log);
         let report = verify(&log);
-        assert_only(&report, &[rule]);
-        assert!(!report.holds);
+        assert_only(&report, rules);
+        assert!(
+            rules
+                .iter()
+                .all(|rule| found(&report).iter().any(|(found, ..)| found == rule))
+        );
     }
     // Rolled back: the store ends before the checkpoint beside it.
     let mut hook = |_: u64, _: &mut Entry| {};
@@ -261,6 +271,108 @@ fn a_store_that_ends_elsewhere_than_its_head_or_checkpoint_is_named() {
     builder.genesis();
     builder.seal();
     let mut log = builder.finish();
-    log.note = honest().note;
-    assert_found(&verify(&log), Rule::Head, GENESIS_ENTRIES + 1);
+    log.kept = honest().note;
+    let report = verify(&log);
+    assert_eq!(
+        found(&report),
+        [(
+            Rule::Head,
+            Some(GENESIS_ENTRIES + 1),
+            Some(GENESIS_ENTRIES + 1)
+        )]
+    );
+    assert!(report.findings.kept[0].detail.contains("ROLLBACK"));
+    // And with the file gone.
+    for log in [log, honest()] {
+        let report = verify(&MemoryLog { kept: None, ..log });
+        assert_eq!(found(&report), [(Rule::Head, None, None)]);
+        assert!(report.findings.kept[0].detail.contains("is missing"));
+    }
+}
+
+/// The note that seals the block before `block`.
+fn sealed(log: &MemoryLog, block: u64) -> Vec<u8> {
+    let bytes = &log.entries[usize::try_from(seal_index(block)).unwrap()];
+    let Payload::Seal { seal, .. } = Entry::parse(bytes).unwrap().payload else {
+        panic!()
+    };
+    seal.note.into_bytes()
+}
+
+#[test]
+fn entries_that_no_signature_covers_are_named() {
+    // Everything but a signature is in place: chain, tree, tiles, head, the seals.
+    let mut log = honest();
+    log.note = Some(sealed(&log, BLOCKS));
+    log.kept = log.note.clone();
+    let report = verify(&log);
+    assert_eq!(
+        found(&report),
+        [(Rule::Checkpoint, Some(seal_index(BLOCKS)), Some(SIZE - 1))]
+    );
+    let root = "Merkle root over all of them";
+    let says = |report: &auditchain_cli::Report| report.checked.iter().any(|l| l.contains(root));
+    assert!(!says(&report) && says(&verify(&honest())));
+    // One over more than there is, and none.
+    let mut log = honest();
+    let longer = Checkpoint {
+        origin: ORIGIN.into(),
+        size: auditchain_log::TreeSize(SIZE + 1),
+        root: sha256(&[]),
+    };
+    log.note = Some(sign_note(&longer.to_text(), &keys()).into_bytes());
+    let report = verify(&log);
+    assert_eq!(found(&report), [(Rule::Checkpoint, None, None)]);
+    assert!(!says(&report));
+    log.note = None;
+    let report = verify(&log);
+    assert_eq!(found(&report), [(Rule::Checkpoint, None, None)]);
+    assert!(!says(&report));
+}
+
+#[test]
+fn the_checkpoint_beside_the_store_may_lag_but_not_differ() {
+    let honest = honest();
+    let with = |kept: Vec<u8>| {
+        verify(&MemoryLog {
+            kept: Some(kept),
+            ..honest.clone()
+        })
+    };
+    for block in [1, 7, BLOCKS] {
+        assert_eq!(found(&with(sealed(&honest, block))), []);
+    }
+    // Another history, and the right one signed by others, by one key only, of another log.
+    let rewritten = build_with(&mut |_, _| {}, 5, "list", keys());
+    let report = with(sealed(&rewritten, 9));
+    assert_range(&report, Rule::Root, seal_index(8), seal_index(9) - 1);
+    assert_only(&report, &[Rule::Root]);
+    let note = Note::parse(&sealed(&honest, 9)).unwrap();
+    let other = note.text().replace(ORIGIN, "example.com/other");
+    for bad in [
+        sign_note(note.text(), &stranger_keys()),
+        sign_note(note.text(), &keys()[..1]),
+        sign_note(&other, &keys()),
+        "nonsense".into(),
+    ] {
+        let report = with(bad.into_bytes());
+        assert_eq!(found(&report), [(Rule::Checkpoint, None, None)]);
+    }
+}
+
+#[test]
+fn the_checkpoint_beside_the_store_is_verified_with_the_keys_of_its_time() {
+    let mut hook = |_: u64, _: &mut Entry| {};
+    let mut builder = Builder::new(&mut hook);
+    builder.genesis();
+    let old = builder.note().into_bytes();
+    builder.seal();
+    builder.push(log_key(&keys()[1], KeyState::End), None);
+    builder.push(log_key(&stranger_keys()[1], KeyState::Begin), None);
+    builder.signers[1] = stranger_keys().pop().unwrap();
+    builder.seal();
+    let mut log = builder.finish();
+    (log.vkeys, log.kept) = (None, Some(old));
+    let report = audit(&log, &AuditOptions::default(), |_, _| {}).unwrap();
+    assert_eq!(found(&report), []);
 }

@@ -1,10 +1,10 @@
 //! What entries commit to: bodies, values, tiles, batches.
 
-use auditchain_cli::Rule;
-use auditchain_log::{Entry, Payload, TileId, Verdict, sha256};
+use auditchain_cli::{AuditOptions, Rule, audit};
+use auditchain_log::{Entry, Payload, RbacRecord, TileId, Verdict, sha256};
 
 use crate::support::*;
-use crate::{assert_only, assert_range, found, verify};
+use crate::{assert_only, assert_range, found, options, verify};
 
 #[test]
 fn a_changed_body_or_salt_is_named() {
@@ -82,12 +82,21 @@ fn a_leaf_that_says_other_things_than_its_body_is_named() {
 }
 
 #[test]
-fn missing_bodies_are_counted_and_unreadable_ones_named() {
+fn missing_and_unreadable_bodies_are_named() {
     let mut log = honest();
     for index in [event_index(3, 1), batch_index(4) + 1] {
         log.bodies[usize::try_from(index).unwrap()] = None;
     }
     let report = verify(&log);
+    let missing = [event_index(3, 1), batch_index(4) + 1];
+    let missing = missing.map(|index| (Rule::Body, Some(index), Some(index)));
+    assert_eq!(found(&report), missing);
+    // Unless the auditor expects it.
+    let options = AuditOptions {
+        bodies_may_be_missing: true,
+        ..options()
+    };
+    let report = audit(&log, &options, |_, _| {}).unwrap();
     assert!(report.holds);
     assert_eq!(report.bodies_missing, 2);
     assert!(
@@ -139,6 +148,68 @@ fn changed_and_missing_values_are_named() {
             [(Rule::Value, Some(index), Some(index))]
         );
     }
+}
+
+#[test]
+fn values_that_no_entry_names_are_read() {
+    let mut log = honest();
+    let digest = sha256(&[b"left over"]);
+    log.named = [
+        ("dedup/000001".to_string(), Some(b"run".to_vec())),
+        (format!("sha256/{digest}"), Some(b"left over".to_vec())),
+    ]
+    .into();
+    let report = verify(&log);
+    assert!(report.holds);
+    assert!(
+        report
+            .checked
+            .iter()
+            .any(|line| line.starts_with("2 kept values"))
+    );
+    for (name, value, expected) in [
+        ("tag-key", None, "tag-key can't be read"),
+        (
+            &format!("sha256/{digest}"),
+            Some(b"right over".to_vec()),
+            "is not what its digest names",
+        ),
+    ] {
+        let mut log = log.clone();
+        log.named.insert(name.into(), value);
+        let report = verify(&log);
+        assert_eq!(found(&report), [(Rule::Value, None, None)]);
+        assert!(report.findings.kept[0].detail.contains(expected));
+    }
+}
+
+#[test]
+fn every_entry_that_names_a_value_is_checked() {
+    let build = |push: &dyn Fn(&mut Builder<'_>)| {
+        let mut hook = |_: u64, _: &mut Entry| {};
+        let mut builder = Builder::new(&mut hook);
+        builder.genesis();
+        builder.seal();
+        push(&mut builder);
+        verify(&builder.finish())
+    };
+    let digest = sha256(&[b"{\"items\":[]}"]);
+    let snapshot = |size: u64| Payload::Rbac(RbacRecord { digest, size });
+    assert!(build(&|builder| builder.push(snapshot(12), None)).holds);
+    // The same snapshot again, of another size.
+    let report = build(&|builder| builder.push(snapshot(13), None));
+    let index = GENESIS_ENTRIES + 1;
+    assert_eq!(found(&report), [(Rule::Value, Some(index), Some(index))]);
+    // What was a module becomes the settings, which must be canonical.
+    let report = build(&|builder| {
+        let Ok(Payload::Policy { mut policies }) = builder.entry(2).map(|entry| entry.payload)
+        else {
+            panic!()
+        };
+        policies[0].settings = policies[0].module;
+        builder.push(Payload::Policy { policies }, None);
+    });
+    assert_eq!(found(&report), [(Rule::Value, Some(index), Some(index))]);
 }
 
 #[test]

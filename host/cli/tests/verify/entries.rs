@@ -233,6 +233,35 @@ fn blocks_and_times_out_of_order_are_named() {
 }
 
 #[test]
+fn a_first_block_in_another_order_is_named() {
+    let forge = |order: &[usize]| {
+        let genesis = honest().entries;
+        let payload = |at: usize| Entry::parse(&genesis[at]).unwrap().payload;
+        let mut hook = |_: u64, _: &mut Entry| {};
+        let mut builder = Builder::new(&mut hook);
+        for at in order {
+            builder.push(payload(*at), None);
+        }
+        let mut log = builder.finish();
+        log.blobs = honest().blobs;
+        verify(&log)
+    };
+    // Keys are 0 and 1, 2 the policies, 3 the snapshot.
+    for holds in [&[0, 1, 2, 3][..], &[1, 0, 2]] {
+        assert_eq!(found(&forge(holds)), []);
+    }
+    for (order, index) in [
+        (&[0, 2, 1, 3][..], 2),
+        (&[0, 1, 3, 2], 2),
+        (&[0, 1, 2, 3, 3], 4),
+    ] {
+        let report = forge(order);
+        assert_found(&report, Rule::Block, index);
+        assert_only(&report, &[Rule::Block]);
+    }
+}
+
+#[test]
 fn unreadable_entries_are_named_and_the_rest_is_verified() {
     // In a full tile: its hashes carry the tree across the hole.
     let mut log = honest();

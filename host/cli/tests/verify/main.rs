@@ -14,8 +14,8 @@ use support::*;
 fn options() -> AuditOptions {
     AuditOptions {
         keys: verifiers(&keys()),
-        since: None,
         workers: 2,
+        ..AuditOptions::default()
     }
 }
 
