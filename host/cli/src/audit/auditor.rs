@@ -3,13 +3,13 @@
 use auditchain_log::{ChainHash, Entry, Hash, Payload, TILE_WIDTH, TileId, TreeEdge, VerifierKey};
 
 use super::AuditOptions;
-use super::authority::{Mark, SignedNote};
 use super::batches::Batches;
 use super::blocks::Blocks;
 use super::examine::{BodyState, Examined, ExaminedRun};
 use super::finding::{Findings, Place, Rule};
 use super::keys::{LogKeys, Seal};
 use super::links::Links;
+use super::marks::{Mark, SignedNote};
 use super::pipeline::Piece;
 use super::report::{Counts, Report};
 use super::tiles::Tiles;

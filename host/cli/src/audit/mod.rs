@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`audit()`], `auditor` (what is checked of each entry, from top to
 //! bottom), `examine` (what can be checked of an entry alone), `pipeline` (how both run
-//! at the same time), `authority` (what all of it is compared with in the end),
+//! at the same time), `marks` and `authority` (what all of it is compared with),
 //! `statements` and `report`.
 //!
 //! The signed checkpoint is the authority. Everything is recomputed from the entries
@@ -16,6 +16,7 @@ mod examine;
 mod finding;
 mod keys;
 mod links;
+mod marks;
 mod pipeline;
 mod report;
 mod statements;
