@@ -115,7 +115,11 @@ fn rewritten_history_contradicts_a_checkpoint_kept_elsewhere() {
     // Someone with the keys makes the log anew, without the first request.
     fs::remove_dir_all(log.join("store")).unwrap();
     fs::remove_file(log.join("checkpoint")).unwrap();
-    let service = PROGRAMS.start(&log, &["--origin", "example.com/log"]);
+    let origin = ["--origin", "example.com/log"];
+    let (_, said) = PROGRAMS.try_start(&log, &origin).unwrap_err();
+    assert!(said.contains("there are keys, but no log"), "{said}");
+    let forced = [&origin[..], &["--accept-store-as-it-is"]].concat();
+    let service = PROGRAMS.start(&log, &forced);
     for request in &requests[1..4] {
         assert_eq!(service.send("eu", request).status, 200);
     }

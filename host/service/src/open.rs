@@ -81,7 +81,7 @@ pub(crate) enum OpenError {
     Unsigned(u64),
     /// The store is older than the checkpoint beside it, or another log's.
     #[error(
-        "ROLLBACK: {0}. Restore the newest store; if this loss is known and accepted, move the file `checkpoint` away and start with --accept-store-as-it-is"
+        "ROLLBACK: {0}. Restore the newest store; if this loss is known and accepted, start once with --accept-store-as-it-is"
     )]
     Rollback(String),
     /// An entry can't be written.

@@ -27,7 +27,11 @@ pub(crate) struct Baseline {
 ///
 /// # Errors
 /// The file can't be written.
-pub(crate) fn baseline(templates: &[Template], events: u64, dir: &Path) -> Result<Baseline, CliError> {
+pub(crate) fn baseline(
+    templates: &[Template],
+    events: u64,
+    dir: &Path,
+) -> Result<Baseline, CliError> {
     let writing = || CliError::writing(dir);
     let mut file = tempfile::tempfile_in(dir).map_err(writing())?;
     let mut templates = templates.to_vec();
@@ -41,12 +45,19 @@ pub(crate) fn baseline(templates: &[Template], events: u64, dir: &Path) -> Resul
         round += 1;
     }
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Baseline { events: done, seconds, events_per_second: done as f64 / seconds })
+    Ok(Baseline {
+        events: done,
+        seconds,
+        events_per_second: done as f64 / seconds,
+    })
 }
 
 fn write(file: &mut File, body: &[u8]) -> std::io::Result<()> {
     // Every template was an EventList, and still is.
-    for item in split_event_list(body).map(|list| list.items).unwrap_or_default() {
+    for item in split_event_list(body)
+        .map(|list| list.items)
+        .unwrap_or_default()
+    {
         black_box(sha256(&[item]));
         black_box(sha256(&[&[0], item]));
         file.write_all(item)?;

@@ -99,18 +99,28 @@ pub(crate) fn load(load: &Load<'_>) -> Result<Measured, CliError> {
         Ok(part)
     };
     let parts = thread::scope(|scope| {
-        let threads: Vec<_> = (0..load.connections).map(|_| scope.spawn(connection)).collect();
+        let threads: Vec<_> = (0..load.connections)
+            .map(|_| scope.spawn(connection))
+            .collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|_| Err(CliError::Refused("a connection's thread died".into())))
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(CliError::Refused("a connection's thread died".into())))
         };
-        threads.into_iter().map(join).collect::<Result<Vec<Part>, CliError>>()
+        threads
+            .into_iter()
+            .map(join)
+            .collect::<Result<Vec<Part>, CliError>>()
     })?;
     Ok(Measured::of(parts, started.elapsed()))
 }
 
 impl Measured {
     fn of(parts: Vec<Part>, elapsed: Duration) -> Self {
-        let mut measured = Self { seconds: elapsed.as_secs_f64(), ..Self::default() };
+        let mut measured = Self {
+            seconds: elapsed.as_secs_f64(),
+            ..Self::default()
+        };
         let mut acks = Vec::new();
         for part in parts {
             measured.events += part.events;
@@ -124,7 +134,11 @@ impl Measured {
             acks.get(at).map_or(0.0, |ack| ack.as_secs_f64() * 1e3)
         };
         measured.events_per_second = measured.events as f64 / measured.seconds;
-        (measured.ack_ms_p50, measured.ack_ms_p99, measured.ack_ms_max) = (at(50), at(99), at(100));
+        (
+            measured.ack_ms_p50,
+            measured.ack_ms_p99,
+            measured.ack_ms_max,
+        ) = (at(50), at(99), at(100));
         measured
     }
 }

@@ -36,7 +36,12 @@ impl Template {
             (Timestamp::from_micros(us).to_string() == text).then_some((at, us))
         });
         let times = times.collect();
-        (events > 0).then_some(Self { bytes, events, ids, times })
+        (events > 0).then_some(Self {
+            bytes,
+            events,
+            ids,
+            times,
+        })
     }
 
     /// Events of the body.
@@ -87,8 +92,14 @@ mod tests {
         let again = template.at(0xabc, 60_000_000).to_vec();
         assert_eq!(again.len(), body.len());
         let text = String::from_utf8(again).unwrap();
-        assert!(text.contains("\"f4cdbeb7-b1ff-4118-b82d-bf4300000abc\""), "{text}");
-        assert!(text.contains("06:32:01.724580Z") && text.contains("06:32:02.000000Z"), "{text}");
+        assert!(
+            text.contains("\"f4cdbeb7-b1ff-4118-b82d-bf4300000abc\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("06:32:01.724580Z") && text.contains("06:32:02.000000Z"),
+            "{text}"
+        );
         assert!(Template::new(b"{}".to_vec()).is_none());
     }
 }

@@ -26,10 +26,15 @@ pub(super) fn run(args: &BenchArgs, output: OutputFormat) -> Result<u8, CliError
         read_templates(Path::new(file), &mut templates)?;
     }
     if templates.is_empty() {
-        return Err(CliError::Usage("no file holds an EventList with events".into()));
+        return Err(CliError::Usage(
+            "no file holds an EventList with events".into(),
+        ));
     }
     // Side by side: the baseline in the same run, on the disk that was named.
-    let baseline = args.baseline.as_deref().map(|dir| baseline(&templates, args.events, dir));
+    let baseline = args
+        .baseline
+        .as_deref()
+        .map(|dir| baseline(&templates, args.events, dir));
     let baseline = baseline.transpose()?;
     let service = load(&Load {
         url: &args.url,
@@ -50,7 +55,9 @@ pub(super) fn run(args: &BenchArgs, output: OutputFormat) -> Result<u8, CliError
 }
 
 fn read_templates(path: &Path, templates: &mut Vec<Template>) -> Result<(), CliError> {
-    let input = File::open(path).and_then(Input::new).map_err(CliError::reading(path))?;
+    let input = File::open(path)
+        .and_then(Input::new)
+        .map_err(CliError::reading(path))?;
     let mut requests = Requests::new(input, BATCH_EVENTS);
     while let Some(request) = requests.read_next().map_err(CliError::reading(path))? {
         if let Request::Body { bytes, .. } = request {

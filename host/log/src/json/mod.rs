@@ -18,8 +18,8 @@
 //! entries of the log go through serde).
 
 mod canonical;
-mod event;
 mod error;
+mod event;
 mod members;
 mod micro_time;
 mod number;
@@ -30,8 +30,8 @@ mod string;
 mod view;
 
 pub use canonical::{MAX_DEPTH, canonicalize};
-pub use event::{CANONICAL_BYTES_MAX, CANONICAL_GROWTH_MAX, canonical_event};
 pub use error::{JsonError, SplitError};
+pub use event::{CANONICAL_BYTES_MAX, CANONICAL_GROWTH_MAX, canonical_event};
 pub use micro_time::parse_micro_time;
 pub use number::MAX_NUMBER_BYTES;
 pub use split::{EventList, MAX_ITEMS, split_event_list};
