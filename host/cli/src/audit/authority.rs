@@ -1,5 +1,4 @@
-//! What the recomputed log is compared with: the signed checkpoint, an earlier one that
-//! the auditor kept, the store's head, and the keys.
+//! The recomputed log against its marks, the store's head and the keys.
 
 use auditchain_log::VerifierKey;
 
@@ -10,6 +9,7 @@ use super::marks::{Mark, MarkOf};
 use crate::source::SourceError;
 
 impl Auditor<'_> {
+    /// Compares the tree with what it must be at this size.
     pub(super) fn compare_marks(&mut self) {
         while let Some(mark) = self.marks.pop_if(|mark| mark.size == self.index) {
             if !self.tree_known {
