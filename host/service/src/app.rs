@@ -1,9 +1,8 @@
 //! Start, run, drain: the life of the service.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -97,13 +96,7 @@ pub fn main() -> ExitCode {
 /// See [`RunError`].
 async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new());
-    let ready = Arc::new(AtomicBool::new(true));
-    let opened = open(
-        &config,
-        accept_store_as_it_is,
-        Arc::clone(&metrics),
-        Arc::clone(&ready),
-    )?;
+    let opened = open(&config, accept_store_as_it_is, Arc::clone(&metrics))?;
     let address = config.listen;
     let listen = |error| RunError::Listen { address, error };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -121,11 +114,13 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
 
     let published = opened.latest.load_full();
     tracing::info!(%address, origin = published.checkpoint.origin, size = published.size(), "serving");
-    // For scripts: with port 0 this is how they learn the address.
-    println!("auditchaind: serving http://{address}");
+    // For scripts: with port 0 this is how they learn the address. Nobody has to listen.
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "auditchaind: serving http://{address}");
     for vkey in &opened.vkeys {
-        println!("auditchaind: key {vkey}");
+        let _ = writeln!(out, "auditchaind: key {vkey}");
     }
+    drop(out);
 
     let app = Arc::new(App {
         inflight_kib: Arc::new(Semaphore::new(config.inflight_bytes_max >> 10)),
@@ -147,7 +142,6 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         vkeys: opened.vkeys,
         policies: opened.policies,
         metrics,
-        ready,
     });
     let (stopping, stopped) = oneshot::channel::<()>();
     let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use auditchain_log::{
@@ -115,7 +114,6 @@ pub(crate) fn open(
     config: &Config,
     accept_store_as_it_is: bool,
     metrics: Arc<Metrics>,
-    ready: Arc<AtomicBool>,
 ) -> Result<Opened, OpenError> {
     let policies = Policies::load(config)?;
     let store = Arc::new(SledStore::open(&config.data)?);
@@ -187,7 +185,6 @@ pub(crate) fn open(
         tags,
         latest: Arc::clone(&latest),
         metrics,
-        ready,
     };
     let signed = sequencer.signed();
     if let Some(head) = &head {

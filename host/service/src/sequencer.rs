@@ -2,7 +2,6 @@
 //! one fsync, one signature for many requests. Reads top to bottom in [`Sequencer::block`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use auditchain_log::{
@@ -97,8 +96,6 @@ pub(crate) struct Sequencer {
     pub(crate) tags: TagKey,
     pub(crate) latest: Latest,
     pub(crate) metrics: Arc<Metrics>,
-    /// False while a failed write keeps the log from going on.
-    pub(crate) ready: Arc<AtomicBool>,
 }
 
 impl Sequencer {
@@ -106,8 +103,8 @@ impl Sequencer {
     /// accepted into the queue is lost on shutdown.
     ///
     /// # Errors
-    /// A write failed in a way that only a restart can clear up. Those who wait have
-    /// been told to try again.
+    /// A write failed and the log can't be read back: only a restart can clear that up.
+    /// Those who wait have been told to try again.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
         while let Some(job) = queue.blocking_recv() {
             let (mut events, mut bytes) = job.weight();
@@ -124,14 +121,6 @@ impl Sequencer {
     }
 
     fn block_and_answer(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
-        if !self.ready.load(Ordering::Acquire) {
-            self.recover()?;
-        }
-        if !self.ready.load(Ordering::Acquire) {
-            let error = Refusal::Unavailable("the log can't be written".into());
-            self.answer(jobs, &Err(error));
-            return Ok(());
-        }
         let error = match self.block(&jobs) {
             Ok(acks) => {
                 self.answer(jobs, &Ok(acks));
@@ -142,7 +131,6 @@ impl Sequencer {
         self.metrics.append_failures.inc();
         tracing::error!(%error, requests = jobs.len(), "the block was not written");
         // The state ran ahead of the store.
-        self.ready.store(false, Ordering::Release);
         let recovered = self.recover();
         match error {
             // The disk: it would say the same to each.
@@ -178,24 +166,14 @@ impl Sequencer {
 
     /// Reads the state back after a failed write: the outcome may be either.
     fn recover(&mut self) -> Result<(), StoreError> {
-        let loaded = self.store.acquire().and_then(|(epoch, head)| {
-            let state = match head {
-                Some(head) => LogState::load(&head, &self.tags, &*self.store)?,
-                None => LogState::new(&self.state.origin),
-            };
-            Ok((epoch, state))
-        });
-        match loaded {
-            Ok((epoch, state)) => {
-                self.epoch = epoch;
-                self.state = state;
-                if self.state.size != self.latest.load().size() {
-                    self.publish(self.signed());
-                }
-                self.ready.store(true, Ordering::Release);
-            }
-            Err(error @ StoreError::Failed) => return Err(error),
-            Err(error) => tracing::error!(%error, "the log can't be read back"),
+        let (epoch, head) = self.store.acquire()?;
+        self.epoch = epoch;
+        self.state = match head {
+            Some(head) => LogState::load(&head, &self.tags, &*self.store)?,
+            None => LogState::new(&self.state.origin),
+        };
+        if self.state.size != self.latest.load().size() {
+            self.publish(self.signed());
         }
         Ok(())
     }
@@ -210,6 +188,7 @@ impl Sequencer {
             .map(|n| Ack::of_duplicates(*n))
             .collect::<Vec<_>>();
         if new.batches.is_empty() && new.rejections.is_empty() {
+            self.count(jobs, &acks, &[]);
             acks.iter_mut().for_each(|ack| ack.size = self.state.size);
             return Ok(acks);
         }
@@ -246,6 +225,7 @@ impl Sequencer {
         // 5. Only now: publish, tell. A crash here loses nothing: the next start
         //    publishes the same.
         self.publish(published);
+        self.metrics.blocks.inc();
         self.count(jobs, &acks, &new.batches);
         alerts.send(&self.metrics);
         acks.iter_mut().for_each(|ack| ack.size = self.state.size);
@@ -320,7 +300,6 @@ impl Sequencer {
                 .get_or_create(&labels)
                 .inc_by(undecodable as u64);
         }
-        self.metrics.blocks.inc();
     }
 }
 

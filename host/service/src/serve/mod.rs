@@ -8,7 +8,6 @@ mod ingest;
 mod tiles;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,8 +57,6 @@ pub(crate) struct App {
     pub(crate) seen_sources: Mutex<BTreeSet<String>>,
     /// Metrics.
     pub(crate) metrics: Arc<Metrics>,
-    /// False while the log can't be written.
-    pub(crate) ready: Arc<AtomicBool>,
 }
 
 /// Requests decoded at a time: enough to keep every core busy while some wait for the
@@ -147,11 +144,12 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
         .strip_prefix(b"Bearer ")
 }
 
+/// Ready as long as the sequencer takes requests.
 async fn readyz(State(app): Shared) -> Response {
-    if app.ready.load(Ordering::Acquire) {
+    if app.queue.upgrade().is_some_and(|queue| !queue.is_closed()) {
         "ok\n".into_response()
     } else {
-        Problem::unavailable("the log can't be written; see the service's own log").into_response()
+        Problem::unavailable("the service is stopping").into_response()
     }
 }
 
