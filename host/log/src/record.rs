@@ -11,7 +11,7 @@ use crate::json::{EventView, TimeView};
 
 /// Longest string of an event that goes into the leaf; a longer one is left to the
 /// body. Eight such fields of control characters, six bytes each once escaped, stay
-/// under half of [`MAX_ENTRY_BYTES`].
+/// under half of [`crate::MAX_ENTRY_BYTES`].
 pub const MAX_FIELD_BYTES: usize = 512;
 /// Findings kept in one verdict, the most severe of them; all come again by
 /// re-execution.
