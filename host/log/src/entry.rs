@@ -15,7 +15,6 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::ChainHash;
 use crate::hash::Hash;
 use crate::record::{
     BatchRecord, BodyCommitment, EventRecord, KeyRecord, PolicyRecord, RbacRecord, RejectionRecord,
@@ -145,12 +144,6 @@ impl Entry {
         } else {
             Err(EntryError::NotCanonical)
         }
-    }
-
-    /// The chain hash that an entry right after `chain` must carry.
-    #[must_use]
-    pub fn follows(&self, chain: ChainHash) -> bool {
-        self.prev == chain.hash()
     }
 
     /// `kind` as it stands in the leaf.

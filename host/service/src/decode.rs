@@ -13,8 +13,9 @@ use auditchain_sandbox::SignatureAlgorithm;
 pub(crate) struct Batch {
     /// Who sent it.
     pub(crate) source: String,
-    /// The sender's signature over it.
-    pub(crate) signature: Option<BatchSignature>,
+    /// The sender's signature over it, and what it is over; hashed here, on the
+    /// request's thread, so that the sequencer doesn't have to.
+    pub(crate) signed: Option<(BatchSignature, Hash)>,
     /// The events' bytes, one after the other.
     bytes: Vec<u8>,
     events: Vec<Slot>,
@@ -129,12 +130,17 @@ impl Batch {
                 undecodable,
             });
         }
-        Ok(Self {
+        let mut batch = Self {
             source: source.into(),
-            signature,
+            signed: None,
             bytes,
             events,
-        })
+        };
+        batch.signed = signature.map(|signature| {
+            let digest = batch_digest(batch.events().map(|event| event.bytes));
+            (signature, digest)
+        });
+        Ok(batch)
     }
 
     /// How many events.
@@ -161,21 +167,15 @@ impl Batch {
         })
     }
 
-    /// What a sender signs for the events.
-    #[must_use]
-    pub(crate) fn digest(&self) -> Hash {
-        batch_digest(self.events().map(|event| event.bytes))
-    }
-
     /// What goes into the log of a signed batch of which `events` are new.
     #[must_use]
     pub(crate) fn record(&self, events: usize) -> Option<BatchRecord> {
         use base64::Engine as _;
         let base64 = &base64::engine::general_purpose::STANDARD;
-        self.signature.as_ref().map(|signature| BatchRecord {
+        self.signed.as_ref().map(|(signature, digest)| BatchRecord {
             algorithm: signature.algorithm_name().into(),
             count: count(self.len()),
-            digest: self.digest(),
+            digest: *digest,
             events: count(events),
             key: base64.encode(&signature.public_key),
             sequence: signature.sequence,
@@ -184,8 +184,9 @@ impl Batch {
     }
 }
 
-/// Bounded by the splitter's limit on items, far below 2^32.
-fn count(events: usize) -> u32 {
+/// A number of events, of a request or of a block: bounded by the splitter's limit on
+/// items and by the store's on a block, far below 2^32.
+pub(crate) fn count(events: usize) -> u32 {
     u32::try_from(events).unwrap_or(u32::MAX)
 }
 

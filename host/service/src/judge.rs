@@ -9,6 +9,7 @@ use auditchain_sandbox::{
 };
 
 use crate::block::Block;
+use crate::decode::count;
 use crate::fresh::NewBatch;
 use crate::published::Published;
 use crate::stages::Seen;
@@ -40,13 +41,13 @@ impl Context<'_> {
         // The seal comes first.
         let mut index = state.size + 1;
         for NewBatch { batch, events, .. } in new {
-            if let Some(signature) = &batch.signature {
+            if let Some((signature, digest)) = &batch.signed {
                 batches.push(BatchInput {
                     source: source_of(&batch.source),
                     first_event: count(records.len()),
                     sequence: signature.sequence,
                     count: count(batch.len()),
-                    digest: batch.digest().0,
+                    digest: digest.0,
                     algorithm: signature.algorithm,
                     public_key: &signature.public_key,
                     signature: &signature.signature,
@@ -130,9 +131,4 @@ fn stages(record: &EventRecord, earlier: &[Seen]) -> Vec<EarlierStage> {
         conflicting: same(seen),
     };
     earlier.iter().map(stage).collect()
-}
-
-/// A block has at most some ten thousand events; see the limits of the store.
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,7 @@
 //! What the sequencer knows of the log between two blocks, and how it comes by it:
 //! at start, and after a failed write, everything is read back from the store.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use auditchain_log::json::EventView;
@@ -8,7 +9,7 @@ use auditchain_log::{
     ChainHash, Checkpoint, Entry, Hash, NodeReader, Payload, TILE_WIDTH, TileId, TreeEdge,
     TreeSize, leaf_hash, subtree_root,
 };
-use auditchain_store::{Damage, Head, Store, StoreError, What};
+use auditchain_store::{Damage, EntryChunk, Head, Store, StoreError, What};
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{Kind, TagKey};
@@ -86,7 +87,13 @@ impl LogState {
     pub(crate) fn load(head: &Head, tags: &TagKey, store: &impl Store) -> Result<Self, StoreError> {
         let kept: Kept =
             serde_json::from_slice(&head.state).map_err(|_| damaged(What::Head, None))?;
-        let edge = TreeEdge::load(TreeSize(head.size), &StoredNodes(store))?;
+        let edge = TreeEdge::load(
+            TreeSize(head.size),
+            &StoredNodes {
+                store,
+                chunk: RefCell::default(),
+            },
+        )?;
         if edge.root() != head.root {
             return Err(damaged(What::Head, None));
         }
@@ -198,22 +205,39 @@ impl LogState {
 
 /// The nodes that the edge is rebuilt from: leaf hashes of entries, and above them
 /// the roots of full tiles.
-struct StoredNodes<'a, S>(&'a S);
+struct StoredNodes<'a, S> {
+    store: &'a S,
+    /// The chunk read last: up to 64 leaves in a row lie in one.
+    chunk: RefCell<Option<EntryChunk>>,
+}
+
+impl<S: Store> StoredNodes<'_, S> {
+    fn leaf(&self, index: u64) -> Result<Hash, StoreError> {
+        let mut chunk = self.chunk.borrow_mut();
+        if chunk
+            .as_ref()
+            .is_none_or(|chunk| chunk.get(index).is_none())
+        {
+            *chunk = self.store.entries_at(index)?;
+        }
+        let entry = chunk.as_ref().and_then(|chunk| chunk.get(index));
+        let missing = || damaged(What::Entries, Some(index));
+        entry.map(leaf_hash).ok_or_else(missing)
+    }
+}
 
 impl<S: Store> NodeReader for StoredNodes<'_, S> {
     type Error = StoreError;
 
     fn node(&self, level: u8, index: u64) -> Result<Hash, StoreError> {
         if level == 0 {
-            let missing = || damaged(What::Entries, Some(index));
-            let chunk = self.0.entries_at(index)?.ok_or_else(missing)?;
-            return Ok(leaf_hash(chunk.get(index).ok_or_else(missing)?));
+            return self.leaf(index);
         }
         let id = TileId {
             level: level / 8 - 1,
             index,
         };
-        let tile = self.0.tiles(&[id])?.pop().flatten();
+        let tile = self.store.tiles(&[id])?.pop().flatten();
         let hashes = tile
             .as_deref()
             .map(tile_hashes)
