@@ -27,6 +27,7 @@ mod key;
 mod note;
 mod proof;
 mod record;
+mod source;
 mod tile;
 mod time;
 mod tree;
@@ -44,6 +45,7 @@ pub use record::{
     MAX_FIELD_BYTES, MAX_FINDINGS, Mode, PolicyRecord, RbacRecord, RejectionRecord, SealRecord,
     Severity, Verdict,
 };
+pub use source::{MAX_SOURCE_NAME_BYTES, check_source_name};
 pub use tile::{
     BundleError, EntryBundle, TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileId, TilePathError, TileRef,
     subtree_root,

@@ -7,12 +7,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use auditchain_log::{Checkpoint, Hash};
+use auditchain_log::{Checkpoint, Hash, check_source_name};
 use clap::Parser;
 use serde::Deserialize;
 
-/// Longest name of a source: a DNS label, so that it fits paths and metric labels.
-pub(crate) const MAX_SOURCE_NAME_BYTES: usize = 63;
 /// Sources a log takes, configured or seen: bounds what is kept for each.
 pub(crate) const MAX_SOURCES: usize = 256;
 /// Largest request body. With truncation on, an apiserver's largest batch is 400
@@ -261,24 +259,6 @@ impl ConfigFile {
             ));
         }
         Ok(file)
-    }
-}
-
-/// Whether a text can name a source: a DNS label, so that it needs no quoting in
-/// paths, labels, signed messages and file names.
-///
-/// # Errors
-/// What is expected.
-pub(crate) fn check_source_name(name: &str) -> Result<(), &'static str> {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let ok = (1..=MAX_SOURCE_NAME_BYTES).contains(&name.len())
-        && name.chars().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-');
-    if ok {
-        Ok(())
-    } else {
-        Err("a source's name is 1 to 63 of a-z, 0-9 and '-', not at either end")
     }
 }
 

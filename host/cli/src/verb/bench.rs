@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use auditchain_log::check_source_name;
 use serde::Serialize;
 
 use super::{print, print_json};
@@ -21,6 +22,8 @@ struct Outcome {
 }
 
 pub(super) fn run(args: &BenchArgs, output: OutputFormat) -> Result<u8, CliError> {
+    check_source_name(&args.source)
+        .map_err(|error| CliError::Usage(format!("--source {:?}: {error}", args.source)))?;
     let mut templates = Vec::new();
     for file in &args.files {
         read_templates(Path::new(file), &mut templates)?;

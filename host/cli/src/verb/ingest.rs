@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use auditchain_log::check_source_name;
 use serde::{Deserialize, Serialize};
 
 use super::{print, print_json};
@@ -48,17 +49,8 @@ struct Totals {
 }
 
 pub(super) fn run(args: &IngestArgs, output: OutputFormat) -> Result<u8, CliError> {
-    if args.source.is_empty()
-        || !args
-            .source
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-    {
-        return Err(CliError::Usage(format!(
-            "--source {:?}: a source's name is letters, digits and dashes",
-            args.source
-        )));
-    }
+    check_source_name(&args.source)
+        .map_err(|error| CliError::Usage(format!("--source {:?}: {error}", args.source)))?;
     let client = Client::new(&args.url)?;
     let mut totals = Totals::default();
     let mut progress = Progress::new("sent events");

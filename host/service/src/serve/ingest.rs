@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use auditchain_log::{MAX_FIELD_BYTES, RejectionRecord, sha256};
+use auditchain_log::{MAX_FIELD_BYTES, RejectionRecord, check_source_name, sha256};
 use axum::Json;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, State};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{App, BODY_TIMEOUT, Shared, bearer};
-use crate::config::{MAX_SOURCES, check_source_name};
+use crate::config::MAX_SOURCES;
 use crate::decode::{Batch, BatchSignature};
 use crate::problem::Problem;
 use crate::sequencer::{Ack, Job, Refusal, Work};
