@@ -1,14 +1,18 @@
 //! One block under construction: entries are encoded, chained and hashed into the
 //! tree in their order; what the store needs is collected on the way.
 
+use std::sync::Arc;
+
 use auditchain_log::{
     BodyCommitment, Entry, EntryError, Payload, SignerKey, TileId, Timestamp, body_hash, leaf_hash,
     sign_note,
 };
-use auditchain_store::{AppendError, BlockWrite, Body, Epoch, Store, StoreError};
+use auditchain_store::{AppendError, BlockWrite, Body, Epoch, Head, Store, StoreError};
 
+use crate::fresh::FreshError;
 use crate::keys::{self, KeysError};
 use crate::published::Published;
+use crate::sequencer::Job;
 use crate::state::LogState;
 
 /// Why a block was not written.
@@ -22,25 +26,48 @@ pub(crate) enum BlockError {
     Entry(#[from] EntryError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Fresh(#[from] FreshError),
 }
 
-/// A block that is not in the store yet. `state` runs ahead of the store until
-/// [`Self::append`] succeeds; if it fails, the state must be loaded again.
-pub(crate) struct Block<'a> {
-    state: &'a mut LogState,
+/// A block under construction. `state` runs ahead of the store until the block is
+/// written; if it can't be, the state must be loaded again.
+pub(crate) struct Block<'s> {
+    state: &'s mut LogState,
     number: u64,
     time: Timestamp,
     size_before: u64,
     entries: Vec<Vec<u8>>,
-    bodies: Vec<Option<Body<'a>>>,
+    bodies: Vec<Option<BodyAt>>,
     tiles: Vec<(TileId, Vec<u8>)>,
     blobs: Vec<(String, Vec<u8>)>,
 }
 
-impl<'a> Block<'a> {
+/// Where an entry's body is: in which of the requests that became the block, and which
+/// event of it. The block owns no body, so none is copied on the way to the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyAt {
+    pub(crate) job: usize,
+    pub(crate) event: usize,
+    pub(crate) salt: [u8; 32],
+}
+
+/// A block that is complete and signed, and not in the store yet.
+pub(crate) struct SealedBlock {
+    size_before: u64,
+    head: Head,
+    entries: Vec<Vec<u8>>,
+    bodies: Vec<Option<BodyAt>>,
+    tiles: Vec<(TileId, Vec<u8>)>,
+    blobs: Vec<(String, Vec<u8>)>,
+    /// What readers see once it is written.
+    pub(crate) published: Arc<Published>,
+}
+
+impl<'s> Block<'s> {
     /// Starts the next block at the host's time, or at the time of the block before
     /// if the host's clock went back.
-    pub(crate) fn start(state: &'a mut LogState, now_us: i64) -> Self {
+    pub(crate) fn start(state: &'s mut LogState, now_us: i64) -> Self {
         let number = state.blocks;
         let time = Timestamp::from_micros(now_us.max(state.time_us));
         let size_before = state.size;
@@ -70,12 +97,28 @@ impl<'a> Block<'a> {
         self.state
     }
 
-    /// Adds an entry and returns its index.
-    pub(crate) fn push(
+    /// Adds an entry without body and returns its index.
+    pub(crate) fn push(&mut self, payload: Payload) -> Result<u64, EntryError> {
+        self.add(payload, None)
+    }
+
+    /// Adds an entry that commits to a body, with a salt drawn for it.
+    pub(crate) fn push_with_body(
         &mut self,
-        payload: Payload,
-        body: Option<Body<'a>>,
-    ) -> Result<u64, EntryError> {
+        bytes: &[u8],
+        (job, event): (usize, usize),
+        payload: impl FnOnce(BodyCommitment) -> Payload,
+    ) -> Result<u64, BlockError> {
+        let salt = keys::random()?;
+        let commitment = BodyCommitment {
+            hash: body_hash(&salt, bytes),
+            size: bytes.len() as u64,
+        };
+        let at = BodyAt { job, event, salt };
+        Ok(self.add(payload(commitment), Some(at))?)
+    }
+
+    fn add(&mut self, payload: Payload, body: Option<BodyAt>) -> Result<u64, EntryError> {
         let prev = self.state.chain.hash();
         let entry = Entry {
             block: self.number,
@@ -93,20 +136,6 @@ impl<'a> Block<'a> {
         Ok(index)
     }
 
-    /// Adds an entry that commits to a body, with a salt drawn for it.
-    pub(crate) fn push_with_body(
-        &mut self,
-        bytes: &'a [u8],
-        payload: impl FnOnce(BodyCommitment) -> Payload,
-    ) -> Result<u64, BlockError> {
-        let salt = keys::random()?;
-        let commitment = BodyCommitment {
-            hash: body_hash(&salt, bytes),
-            size: bytes.len() as u64,
-        };
-        Ok(self.push(payload(commitment), Some(Body { salt, bytes }))?)
-    }
-
     /// Notes an event that this block writes. Only what was accepted moves the
     /// source's watermark, and never past the block's time: a sender whose clock runs
     /// ahead must not make its later events look backdated.
@@ -121,8 +150,12 @@ impl<'a> Block<'a> {
         self.state.dedup.add(tag, stage_time_us, index);
         if let Some(us) = stage_time_us.filter(|_| valid) {
             let us = us.min(self.time.as_micros());
-            let watermark = self.state.watermarks.entry(source.into()).or_insert(us);
-            *watermark = us.max(*watermark);
+            match self.state.watermarks.get_mut(source) {
+                Some(watermark) => *watermark = us.max(*watermark),
+                None => {
+                    self.state.watermarks.insert(source.into(), us);
+                }
+            }
         }
     }
 
@@ -136,37 +169,63 @@ impl<'a> Block<'a> {
         self.blobs.push((name, bytes));
     }
 
-    /// Signs the checkpoint and writes the block under it: one atomic write, one fsync.
-    /// Nothing is in the store that is not signed; nothing signed is shown before it is
-    /// in the store.
+    /// Completes the block and signs the checkpoint over it. Nothing is in the store
+    /// that is not signed; nothing signed is shown before it is in the store.
+    pub(crate) fn seal(mut self, keys: &[SignerKey]) -> SealedBlock {
+        self.blobs.extend(self.state.freeze_run());
+        let checkpoint = self.state.checkpoint();
+        let note = sign_note(&checkpoint.to_text(), keys);
+        SealedBlock {
+            size_before: self.size_before,
+            head: self.state.head(&checkpoint, &note),
+            entries: self.entries,
+            bodies: self.bodies,
+            tiles: self.tiles,
+            blobs: self.blobs,
+            published: Arc::new(Published::of(self.state, checkpoint, note)),
+        }
+    }
+}
+
+impl SealedBlock {
+    /// Writes the block: one atomic write, one fsync. `jobs` are the requests that
+    /// became it.
     ///
     /// A crash before this returns leaves the log as it was before the block, or with
     /// the whole block, whose senders were not answered and will send again: they
     /// find duplicates.
+    ///
+    /// # Errors
+    /// See [`Store::append`].
     pub(crate) fn append(
-        mut self,
-        keys: &[SignerKey],
+        &self,
+        jobs: &[Job],
         epoch: Epoch,
         store: &impl Store,
-    ) -> Result<Published, AppendError> {
-        self.blobs.extend(self.state.freeze_run());
-        let checkpoint = self.state.checkpoint();
-        let note = sign_note(&checkpoint.to_text(), keys);
-        let head = self.state.head(&checkpoint, &note);
+    ) -> Result<(), AppendError> {
         let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
+        let body = |at: &BodyAt| Body {
+            salt: at.salt,
+            // The places were taken from these very requests.
+            bytes: jobs
+                .get(at.job)
+                .and_then(|job| job.work.body(at.event))
+                .unwrap_or_default(),
+        };
+        let bodies: Vec<Option<Body<'_>>> =
+            self.bodies.iter().map(|at| at.as_ref().map(body)).collect();
         let blobs: Vec<(&str, &[u8])> = self
             .blobs
             .iter()
             .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
             .collect();
         let write = BlockWrite {
-            head: &head,
+            head: &self.head,
             entries: &entries,
-            bodies: &self.bodies,
+            bodies: &bodies,
             tiles: &self.tiles,
             blobs: &blobs,
         };
-        store.append(epoch, self.size_before, &write)?;
-        Ok(Published::of(self.state, checkpoint, note))
+        store.append(epoch, self.size_before, &write)
     }
 }

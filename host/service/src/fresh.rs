@@ -39,22 +39,36 @@ pub(crate) struct NewEvent<'j> {
 
 /// A refused request that is not in the log yet.
 pub(crate) struct NewRejection<'j> {
+    /// Which request.
+    pub(crate) job: usize,
     pub(crate) source: &'j str,
     pub(crate) record: &'j RejectionRecord,
     pub(crate) body: &'j [u8],
     pub(crate) tag: u64,
 }
 
-/// Sorts the known from the new.
+/// Why it can't be said what is new.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FreshError {
+    /// The store fails or is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It may be in the block that is being written: ask again when that is on disk.
+    #[error("it may be in the block that is being written")]
+    UnderWay,
+}
+
+/// Sorts the known from the new. Of the log, the first `stored` entries are on disk.
 ///
 /// # Errors
-/// The store fails or is damaged.
+/// See [`FreshError`].
 pub(crate) fn find<'j>(
     jobs: &'j [Job],
     dedup: &mut Dedup,
     tags: &TagKey,
     store: &impl Store,
-) -> Result<New<'j>, StoreError> {
+    stored: u64,
+) -> Result<New<'j>, FreshError> {
     let mut in_block = InBlock::default();
     let mut new = New {
         batches: vec![],
@@ -74,6 +88,7 @@ pub(crate) fn find<'j>(
                             event.bytes,
                             dedup,
                             store,
+                            stored,
                         )?
                     {
                         new.duplicates[job] += 1;
@@ -92,9 +107,12 @@ pub(crate) fn find<'j>(
                 body,
             } => {
                 let tag = tags.tag(Kind::Rejection, source, body);
-                if !in_block.holds(tag, source, body) && !in_log(tag, None, body, dedup, store)? {
+                if !in_block.holds(tag, source, body)
+                    && !in_log(tag, None, body, dedup, store, stored)?
+                {
                     in_block.add(tag, source, body);
                     new.rejections.push(NewRejection {
+                        job,
                         source,
                         record,
                         body,
@@ -116,8 +134,12 @@ fn in_log(
     bytes: &[u8],
     dedup: &mut Dedup,
     store: &impl Store,
-) -> Result<bool, StoreError> {
+    stored: u64,
+) -> Result<bool, FreshError> {
     for index in dedup.candidates(tag, time_us, store)? {
+        if index >= stored {
+            return Err(FreshError::UnderWay);
+        }
         let chunk = store.bodies_at(index)?;
         let same = match chunk.as_ref().and_then(|chunk| chunk.get(index)) {
             Some(body) => body.bytes == bytes,
