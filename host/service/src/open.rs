@@ -15,7 +15,7 @@ use auditchain_log::{
     Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, Note, Payload, PolicyRecord,
     RbacRecord, SealRecord, SignerKey, TreeSize, root_at,
 };
-use auditchain_store::{AppendError, HeadFile, SledStore, Store, StoreError};
+use auditchain_store::{AppendError, ChunkError, HeadFile, SledStore, Store, StoreError};
 
 use crate::block::Block;
 use crate::config::Config;
@@ -86,6 +86,17 @@ pub(crate) enum OpenError {
     /// An entry can't be written.
     #[error(transparent)]
     Entry(#[from] EntryError),
+}
+
+impl From<ChunkError> for OpenError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Entry(error) => Self::Entry(error),
+            ChunkError::Invalid(error) => Self::Append(error.into()),
+            // Of a newer store; it says itself what it is.
+            error => Self::Entry(EntryError::Json(error.to_string())),
+        }
+    }
 }
 
 /// An open log: the sequencer to run, and what readers need.
@@ -311,12 +322,12 @@ fn write_in_force(
     } else {
         Vec::new()
     };
-    let mut block = Block::start(&mut sequencer.state, now_us);
+    let mut block = Block::start(&mut sequencer.state, now_us)?;
     if let Some(verdict) = verdict {
         let seal = SealRecord {
             note: seal.note.clone(),
         };
-        block.push(Payload::Seal { seal, verdict }, None)?;
+        block.push(Payload::Seal { seal, verdict })?;
     } else {
         block.keep(TAG_KEY_BLOB.into(), sequencer.tags.0.to_vec());
         block.state().keys.clone_from(&genesis_keys);
@@ -328,16 +339,13 @@ fn write_in_force(
             source: None,
             state: KeyState::Begin,
         };
-        block.push(Payload::Key(record), None)?;
+        block.push(Payload::Key(record))?;
     }
-    block.push(
-        Payload::Policy {
-            policies: records.to_vec(),
-        },
-        None,
-    )?;
+    block.push(Payload::Policy {
+        policies: records.to_vec(),
+    })?;
     if let Some(rbac) = rbac {
-        block.push(Payload::Rbac(rbac), None)?;
+        block.push(Payload::Rbac(rbac))?;
     }
     // The same module twice, or settings that were in force before: kept once.
     let kept: BTreeMap<Hash, Vec<u8>> = kept.into_iter().collect();

@@ -8,7 +8,7 @@ use auditchain_log::{
     EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, Verdict, sign_note,
 };
 use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
-use auditchain_store::{AppendError, Epoch, SledStore, Store as _, StoreError};
+use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::alert::Alerts;
@@ -181,7 +181,7 @@ impl Sequencer {
     /// Writes one block with all that is new in `jobs`; an answer for each.
     fn block(&mut self, jobs: &[Job]) -> Result<Vec<Ack>, BlockError> {
         // 1. What is in the log already adds nothing.
-        let new = fresh::find(jobs, &mut self.state.dedup, &self.tags, &*self.store)?;
+        let new = fresh::find(jobs, &self.state.dedup, &self.tags, &*self.store)?;
         let mut acks = new
             .duplicates
             .iter()
@@ -194,7 +194,7 @@ impl Sequencer {
         }
         // 2. The policies judge the new events together with the last block's seal.
         let seal = self.latest.load_full();
-        let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond());
+        let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond())?;
         let started = Instant::now();
         let context = judge::Context {
             policies: &self.policies,
@@ -312,13 +312,10 @@ fn write_seal(
     let seal = SealRecord {
         note: seal.note.clone(),
     };
-    let index = block.push(
-        Payload::Seal {
-            seal,
-            verdict: verdict::of(found),
-        },
-        None,
-    )?;
+    let index = block.push(Payload::Seal {
+        seal,
+        verdict: verdict::of(found),
+    })?;
     alerts.note(index, None, found);
     Ok(())
 }
@@ -345,20 +342,20 @@ fn write_batches<'j>(
                 batch: record,
                 verdict,
             };
-            let index = block.push(payload, None)?;
+            let index = block.push(payload)?;
             alerts.note(index, Some(source), found);
         }
         for (new, record) in events.iter().zip(&mut records) {
             let found = of_events.next_subject();
             let verdict = verdict::of(found.clone());
             let valid = verdict.valid;
-            let index = block.push_with_body(new.event.bytes, |body| Payload::Event {
-                source: source.clone(),
-                event: record,
-                body,
-                undecodable: new.event.undecodable.map(String::from),
-                verdict,
-            })?;
+            let parts = EventParts {
+                source,
+                undecodable: new.event.undecodable,
+                verdict: &verdict,
+                record: &record,
+            };
+            let index = block.push_event(parts, new.event.bytes)?;
             alerts.note(index, Some(source), found);
             block.accept(
                 source,
