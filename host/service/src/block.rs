@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use auditchain_log::{
-    BodyCommitment, Entry, EntryError, Payload, SignerKey, TileId, Timestamp, body_hash, leaf_hash,
-    sign_note,
+    BodyCommitment, EntryError, Payload, SignerKey, TileId, Timestamp, leaf_hash, sign_note,
 };
-use auditchain_store::{AppendError, BlockWrite, Body, Epoch, Head, Store, StoreError};
+use auditchain_store::{
+    AppendError, BlockWrite, ChunkError, Chunker, EncodedChunk, Epoch, EventParts, Head, Store,
+    StoreError, encode_chunks,
+};
 
 use crate::fresh::FreshError;
 use crate::keys::{self, KeysError};
 use crate::published::Published;
-use crate::sequencer::Job;
 use crate::state::LogState;
 
 /// Why a block was not written.
@@ -30,59 +31,62 @@ pub(crate) enum BlockError {
     Fresh(#[from] FreshError),
 }
 
+impl From<ChunkError> for BlockError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Entry(error) => Self::Entry(error),
+            ChunkError::Invalid(error) => Self::Append(error.into()),
+            // Of a newer store; it says itself what it is.
+            error => Self::Entry(EntryError::Json(error.to_string())),
+        }
+    }
+}
+
 /// A block under construction. `state` runs ahead of the store until the block is
 /// written; if it can't be, the state must be loaded again.
-pub(crate) struct Block<'s> {
-    state: &'s mut LogState,
+pub(crate) struct Block<'a> {
+    state: &'a mut LogState,
     number: u64,
     time: Timestamp,
     size_before: u64,
-    entries: Vec<Vec<u8>>,
-    bodies: Vec<Option<BodyAt>>,
+    chunker: Chunker<'a>,
     tiles: Vec<(TileId, Vec<u8>)>,
     blobs: Vec<(String, Vec<u8>)>,
-}
-
-/// Where an entry's body is: in which of the requests that became the block, and which
-/// event of it. The block owns no body, so none is copied on the way to the store.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BodyAt {
-    pub(crate) job: usize,
-    pub(crate) event: usize,
-    pub(crate) salt: [u8; 32],
 }
 
 /// A block that is complete and signed, and not in the store yet.
 pub(crate) struct SealedBlock {
     size_before: u64,
     head: Head,
-    entries: Vec<Vec<u8>>,
-    bodies: Vec<Option<BodyAt>>,
+    chunks: Vec<EncodedChunk>,
     tiles: Vec<(TileId, Vec<u8>)>,
     blobs: Vec<(String, Vec<u8>)>,
     /// What readers see once it is written.
     pub(crate) published: Arc<Published>,
 }
 
-impl<'s> Block<'s> {
+impl<'a> Block<'a> {
     /// Starts the next block at the host's time, or at the time of the block before
     /// if the host's clock went back.
-    pub(crate) fn start(state: &'s mut LogState, now_us: i64) -> Self {
+    ///
+    /// # Errors
+    /// The system gives no randomness, of which a block's salts are made.
+    pub(crate) fn start(state: &'a mut LogState, now_us: i64) -> Result<Self, KeysError> {
         let number = state.blocks;
         let time = Timestamp::from_micros(now_us.max(state.time_us));
         let size_before = state.size;
+        let chunker = Chunker::new(size_before, number, time, state.chain, keys::random()?);
         state.blocks += 1;
         state.time_us = time.as_micros();
-        Self {
+        Ok(Self {
             state,
             number,
             time,
             size_before,
-            entries: vec![],
-            bodies: vec![],
+            chunker,
             tiles: vec![],
             blobs: vec![],
-        }
+        })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -97,43 +101,38 @@ impl<'s> Block<'s> {
         self.state
     }
 
-    /// Adds an entry without body and returns its index.
-    pub(crate) fn push(&mut self, payload: Payload) -> Result<u64, EntryError> {
-        self.add(payload, None)
+    /// Adds an entry without a body and returns its index.
+    pub(crate) fn push(&mut self, payload: Payload) -> Result<u64, ChunkError> {
+        let entry = self.chunker.push(payload)?;
+        Ok(self.add(&entry))
     }
 
-    /// Adds an entry that commits to a body, with a salt drawn for it.
+    /// Adds an event, with a salt made for it.
+    pub(crate) fn push_event(
+        &mut self,
+        parts: EventParts<'_>,
+        body: &'a [u8],
+    ) -> Result<u64, ChunkError> {
+        let entry = self.chunker.push_event(parts, body)?;
+        Ok(self.add(&entry))
+    }
+
+    /// Adds another entry that commits to a body, with a salt made for it.
     pub(crate) fn push_with_body(
         &mut self,
-        bytes: &[u8],
-        (job, event): (usize, usize),
+        body: &'a [u8],
         payload: impl FnOnce(BodyCommitment) -> Payload,
-    ) -> Result<u64, BlockError> {
-        let salt = keys::random()?;
-        let commitment = BodyCommitment {
-            hash: body_hash(&salt, bytes),
-            size: bytes.len() as u64,
-        };
-        let at = BodyAt { job, event, salt };
-        Ok(self.add(payload(commitment), Some(at))?)
+    ) -> Result<u64, ChunkError> {
+        let entry = self.chunker.push_with_body(body, payload)?;
+        Ok(self.add(&entry))
     }
 
-    fn add(&mut self, payload: Payload, body: Option<BodyAt>) -> Result<u64, EntryError> {
-        let prev = self.state.chain.hash();
-        let entry = Entry {
-            block: self.number,
-            time: self.time,
-            prev,
-            payload,
-        };
-        let bytes = entry.encode()?;
+    fn add(&mut self, entry: &[u8]) -> u64 {
         let index = self.state.size;
-        self.state.chain = self.state.chain.next(&bytes);
-        self.state.edge.push(leaf_hash(&bytes), &mut self.tiles);
+        self.state.chain = self.chunker.chain();
+        self.state.edge.push(leaf_hash(entry), &mut self.tiles);
         self.state.size += 1;
-        self.entries.push(bytes);
-        self.bodies.push(body);
-        Ok(index)
+        index
     }
 
     /// Notes an event that this block writes. Only what was accepted moves the
@@ -169,8 +168,8 @@ impl<'s> Block<'s> {
         self.blobs.push((name, bytes));
     }
 
-    /// Completes the block and signs the checkpoint over it. Nothing is in the store
-    /// that is not signed; nothing signed is shown before it is in the store.
+    /// Completes the block, compressed, and signs the checkpoint over it. Nothing is in
+    /// the store that is not signed; nothing signed is shown before it is in the store.
     pub(crate) fn seal(mut self, keys: &[SignerKey]) -> SealedBlock {
         self.blobs.extend(self.state.freeze_run());
         let checkpoint = self.state.checkpoint();
@@ -178,8 +177,7 @@ impl<'s> Block<'s> {
         SealedBlock {
             size_before: self.size_before,
             head: self.state.head(&checkpoint, &note),
-            entries: self.entries,
-            bodies: self.bodies,
+            chunks: encode_chunks(&self.chunker.finish()),
             tiles: self.tiles,
             blobs: self.blobs,
             published: Arc::new(Published::of(self.state, checkpoint, note)),
@@ -188,8 +186,7 @@ impl<'s> Block<'s> {
 }
 
 impl SealedBlock {
-    /// Writes the block: one atomic write, one fsync. `jobs` are the requests that
-    /// became it.
+    /// Writes the block: one atomic write, one fsync.
     ///
     /// A crash before this returns leaves the log as it was before the block, or with
     /// the whole block, whose senders were not answered and will send again: they
@@ -197,23 +194,7 @@ impl SealedBlock {
     ///
     /// # Errors
     /// See [`Store::append`].
-    pub(crate) fn append(
-        &self,
-        jobs: &[Job],
-        epoch: Epoch,
-        store: &impl Store,
-    ) -> Result<(), AppendError> {
-        let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
-        let body = |at: &BodyAt| Body {
-            salt: at.salt,
-            // The places were taken from these very requests.
-            bytes: jobs
-                .get(at.job)
-                .and_then(|job| job.work.body(at.event))
-                .unwrap_or_default(),
-        };
-        let bodies: Vec<Option<Body<'_>>> =
-            self.bodies.iter().map(|at| at.as_ref().map(body)).collect();
+    pub(crate) fn append(&self, epoch: Epoch, store: &impl Store) -> Result<(), AppendError> {
         let blobs: Vec<(&str, &[u8])> = self
             .blobs
             .iter()
@@ -221,8 +202,8 @@ impl SealedBlock {
             .collect();
         let write = BlockWrite {
             head: &self.head,
-            entries: &entries,
-            bodies: &bodies,
+            chunks: &self.chunks,
+            erase: &[],
             tiles: &self.tiles,
             blobs: &blobs,
         };

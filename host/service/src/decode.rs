@@ -67,8 +67,6 @@ struct Slot {
 /// One event of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Event<'a> {
-    /// Its place in the batch.
-    pub(crate) at: usize,
     /// Canonical JSON, or for an undecodable event what arrived.
     pub(crate) bytes: &'a [u8],
     /// Why there is no canonical form.
@@ -156,22 +154,12 @@ impl Batch {
         self.bytes.len()
     }
 
-    /// The bytes of the event at a place.
-    #[must_use]
-    pub(crate) fn event_bytes(&self, at: usize) -> Option<&[u8]> {
-        let start = at.checked_sub(1).map_or(Some(0), |before| {
-            self.events.get(before).map(|slot| slot.end)
-        });
-        self.bytes.get(start?..self.events.get(at)?.end)
-    }
-
     /// The events in their order.
     pub(crate) fn events(&self) -> impl Iterator<Item = Event<'_>> {
-        self.events.iter().enumerate().scan(0, |start, (at, slot)| {
+        self.events.iter().scan(0, |start, slot| {
             let bytes = &self.bytes[*start..slot.end];
             *start = slot.end;
             Some(Event {
-                at,
                 bytes,
                 undecodable: slot.undecodable,
                 tag: slot.tag,

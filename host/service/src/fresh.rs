@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
+use auditchain_log::RejectionRecord;
 use auditchain_log::json::EventView;
-use auditchain_log::{Entry, RejectionRecord};
-use auditchain_store::{Store, StoreError};
+use auditchain_store::{Chunk, Store, StoreError};
 
 use crate::decode::{Batch, Event, Kind, TagKey};
 use crate::dedup::Dedup;
@@ -39,8 +39,6 @@ pub(crate) struct NewEvent<'j> {
 
 /// A refused request that is not in the log yet.
 pub(crate) struct NewRejection<'j> {
-    /// Which request.
-    pub(crate) job: usize,
     pub(crate) source: &'j str,
     pub(crate) record: &'j RejectionRecord,
     pub(crate) body: &'j [u8],
@@ -64,12 +62,14 @@ pub(crate) enum FreshError {
 /// See [`FreshError`].
 pub(crate) fn find<'j>(
     jobs: &'j [Job],
-    dedup: &mut Dedup,
+    dedup: &Dedup,
     tags: &TagKey,
     store: &impl Store,
     stored: u64,
 ) -> Result<New<'j>, FreshError> {
     let mut in_block = InBlock::default();
+    // A batch that comes again lies in few chunks, one behind the other.
+    let mut last_read = None;
     let mut new = New {
         batches: vec![],
         rejections: vec![],
@@ -87,6 +87,7 @@ pub(crate) fn find<'j>(
                             view.stage_timestamp_us(),
                             event.bytes,
                             dedup,
+                            &mut last_read,
                             store,
                             stored,
                         )?
@@ -108,11 +109,10 @@ pub(crate) fn find<'j>(
             } => {
                 let tag = tags.tag(Kind::Rejection, source, body);
                 if !in_block.holds(tag, source, body)
-                    && !in_log(tag, None, body, dedup, store, stored)?
+                    && !in_log(tag, None, body, dedup, &mut last_read, store, stored)?
                 {
                     in_block.add(tag, source, body);
                     new.rejections.push(NewRejection {
-                        job,
                         source,
                         record,
                         body,
@@ -125,37 +125,31 @@ pub(crate) fn find<'j>(
     Ok(new)
 }
 
-/// A tag that matches is confirmed against the body itself. Where the body is gone, the
-/// entry still says that there was one, and the tag decides: nobody without the key can
-/// make it match.
+/// A tag that matches is confirmed against the body itself. An erased body is no
+/// duplicate of anything: what is sent again after that is kept again, as evidence.
 fn in_log(
     tag: u64,
     time_us: Option<i64>,
     bytes: &[u8],
-    dedup: &mut Dedup,
+    dedup: &Dedup,
+    last_read: &mut Option<Chunk>,
     store: &impl Store,
     stored: u64,
 ) -> Result<bool, FreshError> {
-    for index in dedup.candidates(tag, time_us, store)? {
+    for index in dedup.candidates(tag, time_us) {
         if index >= stored {
             return Err(FreshError::UnderWay);
         }
-        let chunk = store.bodies_at(index)?;
-        let same = match chunk.as_ref().and_then(|chunk| chunk.get(index)) {
-            Some(body) => body.bytes == bytes,
-            None => had_body(index, store)?,
-        };
-        if same {
+        let is_of = |chunk: &Chunk| (chunk.first()..chunk.end()).contains(&index);
+        if !last_read.as_ref().is_some_and(is_of) {
+            *last_read = store.chunk_at(index)?;
+        }
+        let body = last_read.as_ref().and_then(|chunk| chunk.body(index));
+        if body.is_some_and(|body| body.bytes == bytes) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-fn had_body(index: u64, store: &impl Store) -> Result<bool, StoreError> {
-    let chunk = store.entries_at(index)?;
-    let entry = chunk.as_ref().and_then(|chunk| chunk.get(index));
-    Ok(entry.is_some_and(|bytes| Entry::parse(bytes).is_ok_and(|entry| entry.body().is_some())))
 }
 
 /// What this block holds already.

@@ -15,7 +15,7 @@ use auditchain_log::{
     Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, Note, Payload, PolicyRecord,
     RbacRecord, SealRecord, SignerKey, TreeSize, root_at,
 };
-use auditchain_store::{AppendError, HeadFile, SledStore, Store, StoreError};
+use auditchain_store::{AppendError, ChunkError, HeadFile, SledStore, Store, StoreError};
 
 use crate::block::Block;
 use crate::config::Config;
@@ -90,6 +90,17 @@ pub(crate) enum OpenError {
     /// The system gives no thread.
     #[error("can't start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+impl From<ChunkError> for OpenError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Entry(error) => Self::Entry(error),
+            ChunkError::Invalid(error) => Self::Append(error.into()),
+            // Of a newer store; it says itself what it is.
+            error => Self::Entry(EntryError::Json(error.to_string())),
+        }
+    }
 }
 
 /// An open log: the sequencer to run, and what readers need.
@@ -320,7 +331,7 @@ fn write_in_force(
     } else {
         Vec::new()
     };
-    let mut block = Block::start(&mut sequencer.state, now_us);
+    let mut block = Block::start(&mut sequencer.state, now_us)?;
     if let Some(verdict) = verdict {
         let seal = SealRecord {
             note: sequencer.last.note.clone(),
@@ -351,7 +362,7 @@ fn write_in_force(
         block.keep(format!("sha256/{digest}"), bytes);
     }
     let block = block.seal(&sequencer.keys);
-    block.append(&[], sequencer.epoch, &*sequencer.store)?;
+    block.append(sequencer.epoch, &*sequencer.store)?;
     sequencer.last = Arc::clone(&block.published);
     sequencer.publisher.publish(block.published);
     Ok(())

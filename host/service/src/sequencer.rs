@@ -14,7 +14,7 @@ use auditchain_log::{
     EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, Verdict, sign_note,
 };
 use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
-use auditchain_store::{AppendError, Epoch, SledStore, Store as _, StoreError};
+use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError};
 use tokio::sync::oneshot;
 
 use crate::alert::Alerts;
@@ -256,19 +256,13 @@ impl Sequencer {
             batches,
             rejections,
             duplicates,
-        } = fresh::find(
-            jobs,
-            &mut self.state.dedup,
-            &self.tags,
-            &*self.store,
-            stored,
-        )?;
+        } = fresh::find(jobs, &self.state.dedup, &self.tags, &*self.store, stored)?;
         let mut acks: Vec<Ack> = duplicates.into_iter().map(Ack::of_duplicates).collect();
         if batches.is_empty() && rejections.is_empty() {
             return Ok(Built::Nothing(acks));
         }
         // 2. The policies judge the new events together with the last block's seal.
-        let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond());
+        let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond())?;
         let started = Instant::now();
         let context = judge::Context {
             policies: &self.policies,
@@ -344,9 +338,9 @@ fn write_seal(
 }
 
 /// Each batch's new events, after a `batch` entry where the batch is signed.
-fn write_batches(
-    block: &mut Block<'_>,
-    new: &[NewBatch<'_>],
+fn write_batches<'j>(
+    block: &mut Block<'j>,
+    new: &[NewBatch<'j>],
     judged: &BlockVerdict,
     records: Vec<EventRecord>,
     acks: &mut [Ack],
@@ -372,15 +366,13 @@ fn write_batches(
             let found = of_events.next_subject();
             let verdict = verdict::of(found.clone());
             let valid = verdict.valid;
-            let index = block.push_with_body(new.event.bytes, (*job, new.event.at), |body| {
-                Payload::Event {
-                    source: source.clone(),
-                    event: record,
-                    body,
-                    undecodable: new.event.undecodable.map(String::from),
-                    verdict,
-                }
-            })?;
+            let parts = EventParts {
+                source,
+                undecodable: new.event.undecodable,
+                verdict: &verdict,
+                record: &record,
+            };
+            let index = block.push_event(parts, new.event.bytes)?;
             alerts.note(index, Some(source), found);
             block.accept(
                 source,
@@ -401,18 +393,16 @@ fn write_batches(
     Ok(())
 }
 
-fn write_rejections(
-    block: &mut Block<'_>,
-    new: &[NewRejection<'_>],
+fn write_rejections<'j>(
+    block: &mut Block<'j>,
+    new: &[NewRejection<'j>],
     alerts: &mut Alerts,
 ) -> Result<(), BlockError> {
     for rejection in new {
-        let index = block.push_with_body(rejection.body, (rejection.job, 0), |body| {
-            Payload::Rejection {
-                source: rejection.source.into(),
-                rejection: rejection.record.clone(),
-                body,
-            }
+        let index = block.push_with_body(rejection.body, |body| Payload::Rejection {
+            source: rejection.source.into(),
+            rejection: rejection.record.clone(),
+            body,
         })?;
         alerts.refused(index, rejection.source, rejection.record);
         block.note_rejection(index, rejection.tag);
@@ -445,14 +435,6 @@ impl Work {
         match self {
             Self::Batch(batch) => &batch.source,
             Self::Rejection { source, .. } => source,
-        }
-    }
-
-    /// The bytes that an entry commits to: those of an event, or of a refused request.
-    pub(crate) fn body(&self, event: usize) -> Option<&[u8]> {
-        match self {
-            Self::Batch(batch) => batch.event_bytes(event),
-            Self::Rejection { body, .. } => Some(body),
         }
     }
 }

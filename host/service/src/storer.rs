@@ -96,7 +96,7 @@ fn write(pending: Pending, store: &SledStore, publisher: &Publisher) -> Result<(
     // One atomic write, one fsync. A crash before it leaves the log as it was, a crash
     // after it the whole block; either way the senders, who have no answer yet, send
     // again and lose nothing.
-    if let Err(error) = block.append(&jobs, epoch, store) {
+    if let Err(error) = block.append(epoch, store) {
         return Err(Lost { jobs, error });
     }
     metrics.append.observe(started.elapsed().as_secs_f64());
