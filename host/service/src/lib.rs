@@ -6,10 +6,12 @@
 //! `judge` asks the policies, `block` chains and appends; then sign and answer) with
 //! `state`, then `published` and the rest
 //! of `serve` (read). `open` makes a running log of a data directory,
-//! `app` a service of it.
+//! `app` a service of it. Around it: `listener` (connections and their limits), `tls`,
+//! `auth` and `tokens` (who may do what), `reload` (files that change).
 
 mod alert;
 mod app;
+mod auth;
 mod block;
 mod config;
 mod decode;
@@ -17,15 +19,19 @@ mod dedup;
 mod fresh;
 mod judge;
 mod keys;
+mod listener;
 mod metrics;
 mod open;
 mod policies;
 mod problem;
 mod published;
+mod reload;
 mod sequencer;
 mod serve;
 mod stages;
 mod state;
+mod tls;
+mod tokens;
 mod verdict;
 
 pub use app::main;
