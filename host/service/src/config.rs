@@ -261,7 +261,7 @@ impl Config {
             .and_then(Path::parent)
             .unwrap_or(Path::new(""));
         let limits = file.limits.of_connections(&mut mistakes);
-        let tls = TlsConfig::join(args, file.tls, base, &mut mistakes);
+        let tls = TlsConfig::join(args, file.tls.as_ref(), base, &mut mistakes);
         let config = Self {
             data: args.data.clone(),
             listen: args
@@ -434,11 +434,10 @@ impl TlsConfig {
     /// Command line and file, member by member.
     fn join(
         args: &Args,
-        file: Option<Self>,
+        file: Option<&Self>,
         base: &Path,
         mistakes: &mut Vec<String>,
     ) -> Option<TlsFiles> {
-        let file = file.as_ref();
         let join = |flag: &Option<PathBuf>, member: fn(&Self) -> &Option<PathBuf>| {
             let member = file.and_then(|file| member(file).as_ref());
             flag.clone().or_else(|| member.map(|path| base.join(path)))
