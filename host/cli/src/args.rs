@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::connect::ConnectArgs;
+
 /// Operate and audit tamper-evident logs of Kubernetes audit events.
 #[derive(Debug, Parser)]
 #[command(
@@ -36,17 +38,19 @@ pub enum Command {
     /// Verify a whole log: signatures, chain, tree, tiles, seals, bodies, policies
     #[command(after_help = "Examples:
   auditchain verify http://127.0.0.1:8443 --key \"$VKEY\"
+  auditchain verify https://audit.example:8443 --ca ca.crt --token-file token --key \"$VKEY\"
   auditchain verify http://127.0.0.1:8443 --key @keys.txt --since last-checkpoint.txt
   auditchain verify /var/lib/auditchain --output json
 
 A data directory is verified from a copy (in TMPDIR); the service must not run on it.
 A body that is missing is a finding: nothing in the log says that one was erased.
 
-Environment: AUDITCHAIN_TOKEN is sent to a URL as bearer token; off loopback, bodies are for readers with a token.")]
+Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-file) or a client certificate.")]
     Verify(VerifyArgs),
     /// Send recorded events: request bodies, or audit log files
     #[command(after_help = "Examples:
   auditchain ingest http://127.0.0.1:8443 bodies/*.json --source cluster-eu
+  auditchain ingest https://audit.example:8443 --ca ca.crt --token-file token audit.log --source cluster-eu
   auditchain ingest http://127.0.0.1:8443 /var/log/kubernetes/audit.log.gz --source cluster-eu
   kubectl logs my-collector | auditchain ingest http://127.0.0.1:8443 -
 
@@ -66,14 +70,12 @@ This writes to the log: use a log made for it. Each event gets its own audit ID 
 
 This shows an entry; `auditchain prove` shows that it is in the log.
 
-Environment: AUDITCHAIN_TOKEN is sent to a URL as bearer token; off loopback, bodies are for readers with a token.")]
+Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-file) or a client certificate.")]
     Get(GetArgs),
     /// Write a proof that an entry is in the log, to be verified offline
     #[command(after_help = "Examples:
   auditchain prove http://127.0.0.1:8443 --index 42 --key \"$VKEY\" -o 42.tlog-proof --entry-out 42.json
-  auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"
-
-Environment: AUDITCHAIN_TOKEN is sent as bearer token, for a service that asks for one.")]
+  auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"")]
     Prove(ProveArgs),
     /// Verify a proof offline
     #[command(after_help = "Example:
@@ -114,6 +116,9 @@ pub struct VerifyArgs {
     /// Threads that examine entries [default: the cores of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `ingest`.
@@ -133,6 +138,9 @@ pub struct IngestArgs {
     /// Events of an audit log file that are sent in one request
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub batch: u32,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `bench`.
@@ -161,6 +169,9 @@ pub struct BenchArgs {
     /// The source's bearer token; better given in the environment than typed
     #[arg(long, env = "AUDITCHAIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `get`.
@@ -174,6 +185,9 @@ pub struct GetArgs {
     /// Print the body too
     #[arg(long)]
     pub body: bool,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `prove`.
@@ -193,6 +207,9 @@ pub struct ProveArgs {
     /// Trust this vkey, or those in @FILE; without it the server's own keys are taken
     #[arg(long = "key", value_name = "VKEY")]
     pub keys: Vec<String>,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `verify-proof`.
@@ -215,6 +232,9 @@ pub struct KeyShowArgs {
     /// URL of the service, or its data directory
     #[arg(value_name = "URL|DIR")]
     pub target: String,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 #[cfg(test)]

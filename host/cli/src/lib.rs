@@ -14,6 +14,7 @@
 mod args;
 mod audit;
 mod bench;
+mod connect;
 mod error;
 mod http;
 mod ingest;
@@ -30,6 +31,7 @@ pub use audit::{
     AuditOptions, CheckpointReport, Finding, Findings, KeysReport, PolicyCount, Report, Rule,
     SourceCount, audit,
 };
+pub use connect::ConnectArgs;
 pub use error::CliError;
 pub use http::{Answer, Client, HttpError};
 pub use ingest::{Input, Request, Requests};

@@ -44,6 +44,14 @@ pub(crate) struct Metrics {
     pub(crate) inflight: Gauge,
     /// How far a source's newest event lags behind the last block.
     pub(crate) lag: Family<SourceLabels, Gauge<f64, AtomicU64>>,
+    /// Connections that are open.
+    pub(crate) connections: Gauge,
+    /// Connections that ended or were refused, by reason.
+    pub(crate) connections_closed: Family<ClosedLabels, Counter>,
+    /// Files read again, by outcome: ok, failed.
+    pub(crate) reloads: Family<ReloadLabels, Counter>,
+    /// When the certificate expires; 0 without TLS.
+    pub(crate) certificate_expiry: Gauge,
 }
 
 /// A source.
@@ -82,6 +90,22 @@ pub(crate) struct RequestLabels {
     pub(crate) status: u16,
 }
 
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ClosedLabels {
+    /// A word of a fixed list.
+    pub(crate) reason: &'static str,
+}
+
+/// A file that was read again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReloadLabels {
+    /// tls or tokens.
+    pub(crate) file: &'static str,
+    /// ok or failed.
+    pub(crate) outcome: &'static str,
+}
+
 impl Metrics {
     /// Registers all metrics.
     #[must_use]
@@ -104,6 +128,10 @@ impl Metrics {
             size: Gauge::default(),
             inflight: Gauge::default(),
             lag: Family::default(),
+            connections: Gauge::default(),
+            connections_closed: Family::default(),
+            reloads: Family::default(),
+            certificate_expiry: Gauge::default(),
         };
         metrics.registered()
     }
@@ -174,6 +202,27 @@ impl Metrics {
             "Newest event of a source behind the last block",
             Unit::Seconds,
             self.lag.clone(),
+        );
+        r.register(
+            "connections",
+            "Connections that are open",
+            self.connections.clone(),
+        );
+        r.register(
+            "connections_closed",
+            "Connections that ended or were refused, by reason",
+            self.connections_closed.clone(),
+        );
+        r.register(
+            "file_reloads",
+            "Changed files read again, by outcome",
+            self.reloads.clone(),
+        );
+        r.register_with_unit(
+            "tls_certificate_expiry_timestamp",
+            "When the certificate expires, as Unix time",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
         );
         self
     }

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::{BodyRef, HeadClaim, LogSource, Run, SourceError};
-use crate::http::{Answer, Client, TOKEN_VARIABLE};
+use crate::connect::TOKEN_VARIABLE;
+use crate::http::{Answer, Client};
 use crate::limits::{
     BLOB_BYTES_MAX, BODIES_ANSWER_BYTES_MAX, BUNDLE_BYTES_MAX, JSON_ANSWER_BYTES_MAX,
     KEYS_BYTES_MAX, RUN_BODY_BYTES_MAX,
@@ -70,7 +71,7 @@ impl HttpLog {
                 answer.problem()
             ))),
             UNAUTHORIZED | FORBIDDEN => Err(SourceError::Unavailable(format!(
-                "{}{path}: {}; a reader's bearer token is taken from the environment variable {TOKEN_VARIABLE}",
+                "{}{path}: {}; a reader's bearer token is taken from --token-file or the environment variable {TOKEN_VARIABLE}",
                 self.client.url(),
                 answer.problem()
             ))),

@@ -13,7 +13,7 @@ use crate::source::{LogSource, open_source};
 use crate::trust::parse_vkeys;
 
 pub(super) fn show(args: &KeyShowArgs, output: OutputFormat) -> Result<u8, CliError> {
-    let source = open_source(&args.target)?;
+    let source = open_source(&args.target, &args.connect)?;
     let keys = match source.vkeys()? {
         Some(text) => parse_vkeys(&text)
             .map_err(|why| CliError::Refused(format!("{}/keys: {why}", source.name())))?,

@@ -26,7 +26,7 @@ struct Inclusion {
 
 pub(super) fn run(args: &ProveArgs, output: OutputFormat) -> Result<u8, CliError> {
     let given = parse_keys(&args.keys)?;
-    let log = HttpLog::new(Client::new(&args.url)?);
+    let log = HttpLog::new(Client::connect(&args.url, &args.connect)?);
     let keys = if given.is_empty() {
         served_keys(&log)?
     } else {

@@ -34,7 +34,7 @@ pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliErro
         bodies_may_be_missing: args.bodies_may_be_missing,
         workers,
     };
-    let source = open_source(&args.target)?;
+    let source = open_source(&args.target, &args.connect)?;
     let mut progress = Progress::new("verified");
     let report = audit(&*source, &options, |done, of| progress.tell(done, Some(of)))?;
     drop(progress);
