@@ -13,12 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Args, Config, LogFormat};
+use crate::config::{Args, Config, LogFormat, WitnessConfig};
 use crate::metrics::Metrics;
 use crate::open::{OpenError, open};
 use crate::published::Latest;
 use crate::sequencer::QUEUE_REQUESTS_MAX;
 use crate::serve::{App, decoders, router};
+use crate::witness::Witnesses;
 
 /// Exit code of wrong usage or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -94,7 +95,7 @@ pub fn main() -> ExitCode {
 ///
 /// # Errors
 /// See [`RunError`].
-async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
+async fn run(mut config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new());
     let opened = open(&config, accept_store_as_it_is, Arc::clone(&metrics))?;
     let address = config.listen;
@@ -111,6 +112,25 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         .map_err(RunError::Serve)?;
     let (stop_following, stop) = oneshot::channel();
     let following = tokio::spawn(follow(Arc::clone(&opened.latest), opened.head_file, stop));
+
+    // Ends when this function returns: what it was doing then is done again.
+    let (_stop_witnesses, stop_rounds) = std::sync::mpsc::channel();
+    let mut witnesses = None;
+    if let Some(WitnessConfig { policy, interval }) = config.witnesses.take() {
+        let (shared, rounds) = Witnesses::open(
+            policy,
+            interval,
+            &config.data,
+            Arc::clone(&opened.latest),
+            Arc::clone(&opened.store),
+            Arc::clone(&metrics),
+        );
+        std::thread::Builder::new()
+            .name("witnesses".into())
+            .spawn(move || rounds.run(&stop_rounds))
+            .map_err(RunError::Serve)?;
+        witnesses = Some(shared);
+    }
 
     let published = opened.latest.load_full();
     tracing::info!(%address, origin = published.checkpoint.origin, size = published.size(), "serving");
@@ -141,6 +161,7 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         tags: opened.tags,
         vkeys: opened.vkeys,
         policies: opened.policies,
+        witnesses,
         metrics,
     });
     let (stopping, stopped) = oneshot::channel::<()>();

@@ -5,7 +5,7 @@
 //! `decode` (split, canonicalise), `sequencer` (one block: `fresh` finds what is new,
 //! `judge` asks the policies, `block` chains and appends; then sign and answer) with
 //! `state`, then `published` and the rest
-//! of `serve` (read). `open` makes a running log of a data directory,
+//! of `serve` (read). `witness` has others cosign what is published. `open` makes a running log of a data directory,
 //! `app` a service of it.
 
 mod alert;
@@ -27,5 +27,6 @@ mod serve;
 mod stages;
 mod state;
 mod verdict;
+mod witness;
 
 pub use app::main;

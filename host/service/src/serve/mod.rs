@@ -27,6 +27,7 @@ use crate::metrics::{Metrics, RequestLabels};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::published::{Latest, Published};
 use crate::sequencer::Job;
+use crate::witness::Witnesses;
 
 /// The apiserver gives up after 30 s; what has not arrived by then is of no use.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +54,8 @@ pub(crate) struct App {
     pub(crate) vkeys: Vec<String>,
     /// The policies in force.
     pub(crate) policies: Vec<PolicyRecord>,
+    /// Who cosigns, if anyone.
+    pub(crate) witnesses: Option<Arc<Witnesses>>,
     /// Where no sources are configured: those that have sent.
     pub(crate) seen_sources: Mutex<BTreeSet<String>>,
     /// Metrics.
@@ -73,6 +76,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/audit/{source}", post(ingest::post))
         .route("/checkpoint", get(tiles::checkpoint))
+        .route("/checkpoint/latest", get(tiles::latest))
         .route("/tile/{*path}", get(tiles::tile))
         .route("/keys", get(tiles::keys))
         .route("/api/v1/status", get(api::status))
