@@ -90,6 +90,8 @@ impl Drop for WitnessProcess {
 fn first_start(data: &Path) -> Vec<String> {
     let service = PROGRAMS.start(data, &["--origin", "example.com/witnessed"]);
     let keys = service.keys.clone();
+    // It serves, and with that it takes a signal.
+    assert!(service.size() > 0);
     assert!(service.stop().success());
     keys
 }
@@ -133,12 +135,12 @@ fn checkpoint(service: &Service, path: &str) -> (Checkpoint, Note) {
     (Checkpoint::parse(note.text()).unwrap(), note)
 }
 
-/// Waits until `/checkpoint` is as wanted.
+/// Waits until `/checkpoint` is cosigned and as wanted.
 fn wait(service: &Service, what: &str, wanted: impl Fn(&Checkpoint, &Note) -> bool) -> Note {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let (checkpoint, note) = checkpoint(service, "/checkpoint");
-        if wanted(&checkpoint, &note) {
+        if note.signatures().len() > 2 && wanted(&checkpoint, &note) {
             return note;
         }
         assert!(
@@ -344,14 +346,11 @@ fn a_fork_and_a_rollback_are_refused_by_the_witness() {
         post(&format!("{}/add-checkpoint", witness.url), b"nonsense").status,
         400
     );
-    assert_eq!(
-        post(
-            &format!("{}/add-checkpoint", witness.url),
-            &vec![b'a'; 1 << 20]
-        )
-        .status,
-        413
-    );
+    // It answers before it has read what is too large: the answer may be lost.
+    let large = agent()
+        .post(format!("{}/add-checkpoint", witness.url))
+        .send(vec![b'a'; 1 << 20].as_slice());
+    assert!(large.map_or(true, |answer| answer.status() == 413));
     assert_eq!(get(&format!("{}/add-checkpoint", witness.url)).status, 405);
     assert!(service.stop().success());
 
@@ -401,7 +400,8 @@ fn hostile_answers_cost_nothing_but_the_cosignature() {
         &[("evil", &key.verifier().to_string(), &url)],
         "any",
     );
-    let service = start(&data, &config(dir.path(), &policy));
+    let config = config(dir.path(), &policy);
+    let mut service = start(&data, &config);
     let (before, _) = checkpoint(&service, "/checkpoint");
     let other = key.cosign("example.com/witnessed\n1\nAAAA\n", 1);
     let foreign = CosignerKey::from_seed("witness.example/other", &[6; 32]).unwrap();
@@ -434,11 +434,11 @@ fn hostile_answers_cost_nothing_but_the_cosignature() {
     ] {
         answers.send(bytes).unwrap();
         wait_failure(&service, part);
-        // The next try comes after a longer pause each time; a restart asks at once.
-        if part == "doesn't verify" {
-            send(&service, 0);
-        }
+        // The next try would come after a longer pause each time; a restart asks at once.
+        assert!(service.stop().success());
+        service = start(&data, &config);
     }
+    send(&service, 0);
     let (after, note) = checkpoint(&service, "/checkpoint");
     assert!(after.size > before.size && note.signatures().len() == 2);
 }
