@@ -1,5 +1,6 @@
 //! The verbs and their arguments.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -81,9 +82,17 @@ Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-f
     #[command(after_help = "Example:
   auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"")]
     VerifyProof(VerifyProofArgs),
-    /// Public keys of a log
+    /// Keys: show a log's, make a witness's, rotate a log's
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Run a witness: cosign the checkpoints of logs that only ever grow
+    #[command(after_help = "Examples:
+  auditchain key new --witness witness.example/w1 -o /var/lib/witness/witness.key
+  auditchain witness --listen 127.0.0.1:7380 --state /var/lib/witness --log \"$VKEY\"
+
+It prints its vkey: the log's operator and the auditors put it into their witness policy.
+The directory is the witness's memory: never put back an older copy of it.")]
+    Witness(WitnessArgs),
 }
 
 /// About keys.
@@ -96,6 +105,17 @@ pub enum KeyCommand {
 
 Give the vkeys to auditors by a way that the log's operator doesn't control.")]
     Show(KeyShowArgs),
+    /// Make a witness's key
+    #[command(after_help = "Example:
+  auditchain key new --witness witness.example/w1 -o witness.key")]
+    New(KeyNewArgs),
+    /// Make the next keys of a log, which auditchaind takes over at its next start
+    #[command(after_help = "Example:
+  auditchain key rotate /var/lib/auditchain
+
+Give the new vkeys to auditors, and to witnesses before the restart. The log itself says
+when the keys changed, signed by the old ones: whoever trusts them can verify on.")]
+    Rotate(KeyRotateArgs),
 }
 
 /// Arguments of `verify`.
@@ -110,6 +130,9 @@ pub struct VerifyArgs {
     /// A checkpoint kept from before: the log must be a continuation of it
     #[arg(long, value_name = "CHECKPOINT_FILE")]
     pub since: Option<PathBuf>,
+    /// Ask for the quorum of cosignatures of this policy (c2sp.org/tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
     /// Count bodies that are missing instead of finding them wrong
     #[arg(long)]
     pub bodies_may_be_missing: bool,
@@ -210,6 +233,9 @@ pub struct ProveArgs {
     /// How to reach the service
     #[command(flatten)]
     pub connect: ConnectArgs,
+    /// Ask for the quorum of cosignatures of this policy (c2sp.org/tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
 }
 
 /// Arguments of `verify-proof`.
@@ -222,8 +248,51 @@ pub struct VerifyProofArgs {
     #[arg(long, value_name = "FILE")]
     pub entry: PathBuf,
     /// Trust this vkey, or those in @FILE
-    #[arg(long = "key", value_name = "VKEY", required = true)]
+    #[arg(
+        long = "key",
+        value_name = "VKEY",
+        required_unless_present = "witness_policy"
+    )]
     pub keys: Vec<String>,
+    /// Ask for the quorum of cosignatures of this policy; without --key its logs are trusted
+    #[arg(long, value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
+}
+
+/// Arguments of `witness`.
+#[derive(Debug, Args)]
+pub struct WitnessArgs {
+    /// Address to serve on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Directory of what was cosigned
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// A log's vkey, or those in @FILE: whose checkpoints are cosigned
+    #[arg(long = "log", value_name = "VKEY", required = true)]
+    pub logs: Vec<String>,
+    /// The witness's key [default: witness.key in the directory]
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+/// Arguments of `key new`.
+#[derive(Debug, Args)]
+pub struct KeyNewArgs {
+    /// The witness's name, a schema-less URL by convention
+    #[arg(long, value_name = "NAME")]
+    pub witness: String,
+    /// Where to write the private key
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `key rotate`.
+#[derive(Debug, Args)]
+pub struct KeyRotateArgs {
+    /// Data directory of auditchaind, which may be running
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// Arguments of `key show`.

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::Access;
-use crate::config::{Args, Config, LogFormat};
+use crate::config::{Args, Config, LogFormat, WitnessConfig};
 use crate::listener::{Listener, bind};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -25,6 +25,7 @@ use crate::reload::{Reload, set_expiry};
 use crate::serve::{App, admin_router, decoders, router};
 use crate::tls::{Tls, TlsError};
 use crate::tokens::TokensError;
+use crate::witness::Witnesses;
 
 /// Exit code of wrong usage or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -106,7 +107,7 @@ pub fn main() -> ExitCode {
 ///
 /// # Errors
 /// See [`RunError`].
-async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
+async fn run(mut config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new());
     // Before the log: what is wrong here is told without touching it.
     let access = Arc::new(Access::new(&config)?);
@@ -142,6 +143,25 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         .map_err(RunError::Serve)?;
     let (stop_following, stop) = oneshot::channel();
     let following = tokio::spawn(follow(Arc::clone(&opened.latest), opened.head_file, stop));
+
+    // Ends when this function returns: what it was doing then is done again.
+    let (_stop_witnesses, stop_rounds) = std::sync::mpsc::channel();
+    let mut witnesses = None;
+    if let Some(WitnessConfig { policy, interval }) = config.witnesses.take() {
+        let (shared, rounds) = Witnesses::open(
+            policy,
+            interval,
+            &config.data,
+            Arc::clone(&opened.latest),
+            Arc::clone(&opened.store),
+            Arc::clone(&metrics),
+        );
+        std::thread::Builder::new()
+            .name("witnesses".into())
+            .spawn(move || rounds.run(&stop_rounds))
+            .map_err(RunError::Serve)?;
+        witnesses = Some(shared);
+    }
 
     let published = opened.latest.load_full();
     tracing::info!(%address, origin = published.checkpoint.origin, size = published.size(), tls = tls.is_some(), "serving");
@@ -190,6 +210,7 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         tags: opened.tags,
         vkeys: opened.vkeys,
         policies: opened.policies,
+        witnesses,
         metrics: Arc::clone(&metrics),
     });
     let listener = |socket, router| {

@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditchain_log::{Checkpoint, Hash, check_source_name};
+use auditchain_log::{Checkpoint, Hash, WitnessPolicy, check_source_name};
 use clap::Parser;
 use serde::Deserialize;
 
 use crate::auth::{CertificateName, Credentials, Demand};
 use crate::listener::limits::Limits;
 use crate::tls::TlsFiles;
+use crate::witness::DEFAULT_INTERVAL;
 
 /// Sources a log takes, configured or seen: bounds what is kept for each.
 pub(crate) const MAX_SOURCES: usize = 256;
@@ -31,6 +32,10 @@ const BODY_BYTES_RANGE: std::ops::RangeInclusive<usize> =
 const PEOPLE_MAX: usize = 256;
 /// Longest time that may be configured for anything: what takes longer is forgotten.
 const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Bounds of the time between two rounds of witnesses.
+const INTERVAL_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// auditchaind: takes a Kubernetes cluster's audit events into a hash-chained Merkle
 /// log, has every event judged by WebAssembly policies, and acknowledges after fsync.
@@ -77,6 +82,9 @@ pub(crate) struct Args {
     /// RBAC snapshot: `kubectl get clusterroles,clusterrolebindings,roles,rolebindings -A -o json`.
     #[arg(long, env = "AUDITCHAIN_RBAC_SNAPSHOT", value_name = "FILE")]
     pub(crate) rbac_snapshot: Option<PathBuf>,
+    /// Witness policy (c2sp.org/tlog-policy): who is asked to cosign checkpoints, and whose cosignatures make a quorum.
+    #[arg(long, env = "AUDITCHAIN_WITNESS_POLICY", value_name = "FILE")]
+    pub(crate) witness_policy: Option<PathBuf>,
     /// Serve without TLS on an address that is not loopback.
     #[arg(long)]
     pub(crate) insecure_listen: bool,
@@ -122,6 +130,8 @@ pub(crate) struct Config {
     pub(crate) policies: Vec<PathBuf>,
     /// RBAC snapshot.
     pub(crate) rbac_snapshot: Option<PathBuf>,
+    /// Who cosigns checkpoints.
+    pub(crate) witnesses: Option<WitnessConfig>,
     /// Largest request body, bytes.
     pub(crate) body_bytes_max: usize,
     /// Bytes of requests that may wait, bytes.
@@ -178,6 +188,24 @@ struct TlsConfig {
     client_ca_file: Option<PathBuf>,
 }
 
+/// The witnesses, parsed.
+#[derive(Debug)]
+pub(crate) struct WitnessConfig {
+    /// Who they are.
+    pub(crate) policy: WitnessPolicy,
+    /// Least time between two checkpoints that are sent to them.
+    pub(crate) interval: Duration,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct WitnessesFile {
+    #[serde(default)]
+    policy_file: Option<PathBuf>,
+    #[serde(default)]
+    interval_seconds: Option<u64>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ConfigFile {
@@ -205,6 +233,8 @@ struct ConfigFile {
     policies: Vec<PathBuf>,
     #[serde(default)]
     rbac_snapshot: Option<PathBuf>,
+    #[serde(default)]
+    witnesses: WitnessesFile,
     #[serde(default)]
     limits: LimitsConfig,
 }
@@ -269,6 +299,18 @@ impl Config {
             .unwrap_or(Path::new(""));
         let limits = file.limits.of_connections(&mut mistakes);
         let tls = TlsConfig::join(args, file.tls.as_ref(), base, &mut mistakes);
+        let policy_file = args
+            .witness_policy
+            .clone()
+            .or(file.witnesses.policy_file.map(|path| base.join(path)));
+        let interval_s = file.witnesses.interval_seconds;
+        let witnesses = policy_file
+            .map(|path| WitnessConfig::read(&path, interval_s))
+            .transpose();
+        let witnesses = witnesses.unwrap_or_else(|mistake| {
+            mistakes.push(mistake);
+            None
+        });
         let config = Self {
             data: args.data.clone(),
             listen: args
@@ -290,6 +332,7 @@ impl Config {
                 .rbac_snapshot
                 .clone()
                 .or(file.rbac_snapshot.map(|p| base.join(p))),
+            witnesses,
             body_bytes_max: file.limits.body_bytes.unwrap_or(DEFAULT_BODY_BYTES_MAX),
             inflight_bytes_max: file
                 .limits
@@ -530,6 +573,36 @@ impl LimitsConfig {
             mistakes.push("limits.bodyBytesPerSecond: at least 1".into());
         }
         limits
+    }
+}
+
+impl WitnessConfig {
+    fn read(path: &Path, interval_s: Option<u64>) -> Result<Self, String> {
+        let text = std::fs::read(path)
+            .map_err(|error| format!("can't read {}: {error}", path.display()))?;
+        let policy = WitnessPolicy::parse(&text)
+            .map_err(|error| format!("witness policy {}: {error}", path.display()))?;
+        let urls = policy.witnesses().iter().filter_map(|w| w.url.as_ref());
+        if let Some(url) = urls.clone().find(|url| !url.starts_with("http://")) {
+            return Err(format!(
+                "witness policy {}: {url}: expected http://; put a TLS tunnel on this machine before a witness elsewhere",
+                path.display()
+            ));
+        }
+        if policy.asks_for_witnesses() && urls.count() == 0 {
+            return Err(format!(
+                "witness policy {}: no witness has a URL, so nobody can be asked to cosign",
+                path.display()
+            ));
+        }
+        let interval = interval_s.map_or(DEFAULT_INTERVAL, Duration::from_secs);
+        if !INTERVAL_RANGE.contains(&interval) {
+            return Err(format!(
+                "witnesses.intervalSeconds: {} is not in 1..=3600",
+                interval.as_secs()
+            ));
+        }
+        Ok(Self { policy, interval })
     }
 }
 

@@ -5,7 +5,7 @@
 //! `decode` (split, canonicalise), `queue` (wait, fair between sources), `sequencer`
 //! (one block: `fresh` finds what is new, `judge` asks the policies, `block` chains and
 //! seals) with `state`, `storer` (write, publish, answer), then `published` and the rest
-//! of `serve` (read). `open` makes a running log of a data directory,
+//! of `serve` (read). `witness` has others cosign what is published. `open` makes a running log of a data directory,
 //! `app` a service of it. Around it: `listener` (connections and their limits), `tls`,
 //! `auth` and `tokens` (who may do what), `reload` (files that change).
 
@@ -37,5 +37,6 @@ mod storer;
 mod tls;
 mod tokens;
 mod verdict;
+mod witness;
 
 pub use app::main;

@@ -52,6 +52,30 @@ pub(crate) struct Metrics {
     pub(crate) reloads: Family<ReloadLabels, Counter>,
     /// When the certificate expires; 0 without TLS.
     pub(crate) certificate_expiry: Gauge,
+    /// Entries of the checkpoint that the quorum of witnesses cosigned.
+    pub(crate) cosigned_entries: Gauge,
+    /// Entries of the last checkpoint that a witness cosigned.
+    pub(crate) witness_entries: Family<WitnessLabels, Gauge>,
+    /// When that was, by the cosignature.
+    pub(crate) witness_time: Family<WitnessLabels, Gauge>,
+    /// Times that a witness did not cosign.
+    pub(crate) witness_failures: Family<WitnessFailureLabels, Counter>,
+}
+
+/// A witness.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WitnessLabels {
+    /// Its name in the policy.
+    pub(crate) witness: String,
+}
+
+/// A witness and why it did not cosign.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WitnessFailureLabels {
+    /// Its name in the policy.
+    pub(crate) witness: String,
+    /// unreachable, refused, conflict, ahead, bad-answer or store.
+    pub(crate) reason: &'static str,
 }
 
 /// A source.
@@ -132,6 +156,10 @@ impl Metrics {
             connections_closed: Family::default(),
             reloads: Family::default(),
             certificate_expiry: Gauge::default(),
+            cosigned_entries: Gauge::default(),
+            witness_entries: Family::default(),
+            witness_time: Family::default(),
+            witness_failures: Family::default(),
         };
         metrics.registered()
     }
@@ -224,7 +252,33 @@ impl Metrics {
             Unit::Seconds,
             self.certificate_expiry.clone(),
         );
+        self.register_witnesses();
         self
+    }
+
+    fn register_witnesses(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "cosigned_entries",
+            "Entries of the checkpoint that the quorum of witnesses cosigned",
+            self.cosigned_entries.clone(),
+        );
+        r.register(
+            "witness_entries",
+            "Entries of the last checkpoint that a witness cosigned",
+            self.witness_entries.clone(),
+        );
+        r.register_with_unit(
+            "witness_time",
+            "When a witness last cosigned, since 1970",
+            Unit::Seconds,
+            self.witness_time.clone(),
+        );
+        r.register(
+            "witness_failures",
+            "Times that a witness did not cosign",
+            self.witness_failures.clone(),
+        );
     }
 
     /// The text exposition (OpenMetrics).

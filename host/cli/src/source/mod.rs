@@ -40,6 +40,14 @@ pub trait LogSource: Sync {
         Ok(None)
     }
 
+    /// The checkpoint that witnesses cosigned, where it is kept apart from the newest one.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    fn cosigned_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(None)
+    }
+
     /// The vkeys that it names beside the log itself, one a line; `None` if it has no
     /// such thing.
     ///

@@ -45,6 +45,7 @@ pub(super) async fn status(State(app): Shared) -> Json<Value> {
         "keys": app.vkeys,
         "policies": app.policies,
         "sources": sources,
+        "witnesses": app.witnesses.as_ref().map(|witnesses| witnesses.status()),
     }))
 }
 

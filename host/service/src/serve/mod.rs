@@ -30,6 +30,7 @@ use crate::problem::{PROBLEM_JSON, Problem};
 use crate::published::{Latest, Published};
 use crate::queue::Queue;
 use crate::rate::Rates;
+use crate::witness::Witnesses;
 
 /// Bytes of what axum says when it refuses something.
 const REFUSAL_BYTES_MAX: usize = 4096;
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) vkeys: Vec<String>,
     /// The policies in force.
     pub(crate) policies: Vec<PolicyRecord>,
+    /// Who cosigns, if anyone.
+    pub(crate) witnesses: Option<Arc<Witnesses>>,
     /// Where no sources are configured: those that have sent.
     pub(crate) seen_sources: Mutex<BTreeSet<String>>,
     /// Metrics.
@@ -80,6 +83,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let mut routes = Router::new()
         .route("/audit/{source}", post(ingest::post))
         .route("/checkpoint", get(tiles::checkpoint))
+        .route("/checkpoint/latest", get(tiles::latest))
         .route("/tile/{*path}", get(tiles::tile))
         .route("/keys", get(tiles::keys))
         .route("/api/v1/status", get(api::status))
