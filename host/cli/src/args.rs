@@ -82,6 +82,16 @@ Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-f
     #[command(after_help = "Example:
   auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"")]
     VerifyProof(VerifyProofArgs),
+    /// Erase events' bodies; their entries and all proofs stay
+    #[command(after_help = "Examples:
+  auditchain erase https://audit.example.com --entries 4711 --by dpo@example.com --reason \"request 2026-17\"
+  auditchain erase http://127.0.0.1:8443 --entries 100-250,300 --by dpo --reason retention
+
+That it was done, by whom, why and which entries becomes an entry of the log. Needs an admin's token.
+The bytes leave the disk with the next compaction: auditchain compact DIR, the service stopped.
+
+Environment: AUDITCHAIN_TOKEN is sent as bearer token.")]
+    Erase(EraseArgs),
     /// Keys: show a log's, make a witness's, rotate a log's
     #[command(subcommand)]
     Key(KeyCommand),
@@ -139,6 +149,25 @@ pub struct VerifyArgs {
     /// Threads that examine entries [default: the cores of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// Arguments of `erase`.
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// URL of the service
+    pub url: String,
+    /// Entries whose bodies go: indexes and ranges, 7,10-20
+    #[arg(long, value_name = "LIST")]
+    pub entries: String,
+    /// Who has it done; becomes part of the log
+    #[arg(long, value_name = "WHO")]
+    pub by: String,
+    /// Why; becomes part of the log
+    #[arg(long, value_name = "WHY")]
+    pub reason: String,
     /// How to reach the service
     #[command(flatten)]
     pub connect: ConnectArgs,

@@ -66,3 +66,6 @@ pub const CONNECT_FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Certificates in one of those.
 pub const CA_CERTIFICATES_MAX: usize = 4096;
+
+/// Entries that one request for an erasure may name: what the service takes.
+pub(crate) const ERASURE_ENTRIES_MAX: u64 = 1024;

@@ -22,6 +22,7 @@ use crate::published::Latest;
 use crate::queue::Queue;
 use crate::rate::Rates;
 use crate::reload::{Reload, set_expiry};
+use crate::retention::Retention;
 use crate::serve::{App, admin_router, decoders, router};
 use crate::tls::{Tls, TlsError};
 use crate::tokens::TokensError;
@@ -163,6 +164,19 @@ async fn run(mut config: Config, accept_store_as_it_is: bool) -> Result<(), RunE
         witnesses = Some(shared);
     }
 
+    let (_stop_retention, stop_expiring) = std::sync::mpsc::channel();
+    if !config.retention.is_empty() {
+        let retention = Retention::new(
+            &config.retention,
+            Arc::clone(&opened.store),
+            Arc::clone(&opened.latest),
+            Arc::clone(&queue),
+        );
+        std::thread::Builder::new()
+            .name("retention".into())
+            .spawn(move || retention.run(&stop_expiring))
+            .map_err(RunError::Serve)?;
+    }
     let published = opened.latest.load_full();
     tracing::info!(%address, origin = published.checkpoint.origin, size = published.size(), tls = tls.is_some(), "serving");
     // For scripts: with port 0 this is how they learn the address. Nobody has to listen.

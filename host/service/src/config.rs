@@ -141,6 +141,8 @@ pub(crate) struct Config {
     pub(crate) source_bytes_per_second: Option<u64>,
     /// Bounds of connections.
     pub(crate) limits: Limits,
+    /// Which bodies expire.
+    pub(crate) retention: Vec<RetentionConfig>,
 }
 
 /// A sender.
@@ -186,6 +188,16 @@ struct TlsConfig {
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     client_ca_file: Option<PathBuf>,
+}
+
+/// When the bodies of a source are erased.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct RetentionConfig {
+    /// Its name.
+    pub(crate) source: String,
+    /// Days after which a body is erased.
+    pub(crate) body_days: u32,
 }
 
 /// The witnesses, parsed.
@@ -235,6 +247,8 @@ struct ConfigFile {
     rbac_snapshot: Option<PathBuf>,
     #[serde(default)]
     witnesses: WitnessesFile,
+    #[serde(default)]
+    retention: Vec<RetentionConfig>,
     #[serde(default)]
     limits: LimitsConfig,
 }
@@ -340,6 +354,7 @@ impl Config {
                 .unwrap_or(DEFAULT_INFLIGHT_BYTES_MAX),
             source_bytes_per_second: file.limits.source_bytes_per_second,
             limits,
+            retention: file.retention,
         };
         config.check(args.insecure_listen, &mut mistakes);
         if mistakes.is_empty() {
@@ -409,6 +424,18 @@ impl Config {
             mistakes.push(
                 "bytesPerSecond: must be at least 1; to refuse a source, leave it out".into(),
             );
+        }
+        let mut kept = BTreeSet::new();
+        for rule in &self.retention {
+            if let Err(error) = check_source_name(&rule.source) {
+                mistakes.push(format!("retention: {:?}: {error}", rule.source));
+            }
+            if rule.body_days == 0 {
+                mistakes.push("retention: bodyDays must be at least 1".into());
+            }
+            if !kept.insert(&rule.source) {
+                mistakes.push(format!("retention: {:?} stands there twice", rule.source));
+            }
         }
         if let Some(Err(error)) = self.origin.as_deref().map(Checkpoint::check_origin) {
             mistakes.push(format!("origin: {error}"));

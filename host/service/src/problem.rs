@@ -72,7 +72,7 @@ impl Problem {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "Method not allowed",
-            "POST for /audit/{source}, GET for everything else",
+            "POST for /audit/{source} and /api/v1/erasures, GET for everything else",
         )
     }
 

@@ -12,6 +12,7 @@ mod auditor;
 mod authority;
 mod batches;
 mod blocks;
+mod erasures;
 mod examine;
 mod finding;
 mod keys;

@@ -38,6 +38,7 @@ impl Auditor<'_> {
             sources: self.counts.sources,
             policies: self.counts.policies,
             bodies_verified: self.counts.bodies_verified,
+            bodies_erased: self.counts.bodies_erased,
             bodies_missing: self.counts.bodies_missing,
             bodies_unreadable: self.counts.bodies_unreadable,
             seals_verified: self.counts.seals_verified,
@@ -131,9 +132,15 @@ impl Auditor<'_> {
             not_checked.push("Whether it continues what you saw before: no --since was given. Keep the checkpoint printed here for the next time.".into());
         }
         let counts = &self.counts;
+        if counts.bodies_erased > 0 {
+            not_checked.push(format!(
+                "{} bodies that were erased, as entries of the log say: their entries hold, what the bodies said is gone.",
+                counts.bodies_erased
+            ));
+        }
         if counts.bodies_missing > 0 {
             not_checked.push(format!(
-                "{} bodies that are not there: erased or withheld.",
+                "{} bodies that are not there, though no erasure says so.",
                 counts.bodies_missing
             ));
         }

@@ -1,6 +1,7 @@
 //! The verbs, a file each, and how they end.
 
 mod bench;
+mod erase;
 mod get;
 mod ingest;
 mod key;
@@ -41,6 +42,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Get(args)) => get::run(args, cli.output),
         Some(Command::Prove(args)) => prove::run(args, cli.output),
         Some(Command::VerifyProof(args)) => verify_proof::run(args, cli.output),
+        Some(Command::Erase(args)) => erase::run(args, cli.output),
         Some(Command::Key(KeyCommand::Show(args))) => key::show(args, cli.output),
         Some(Command::Key(KeyCommand::New(args))) => key::new(args, cli.output),
         Some(Command::Key(KeyCommand::Rotate(args))) => key::rotate(args, cli.output),

@@ -133,7 +133,12 @@ impl App {
     }
 
     /// Hands the work to the sequencer and waits until it is on disk.
-    async fn submit(&self, work: Work, arrived: Instant, held: Held) -> Result<Ack, Problem> {
+    pub(super) async fn submit(
+        &self,
+        work: Work,
+        arrived: Instant,
+        held: Held,
+    ) -> Result<Ack, Problem> {
         let (reply, done) = oneshot::channel();
         let job = Job {
             work,

@@ -5,6 +5,7 @@
 
 mod api;
 mod body;
+mod erasures;
 mod ingest;
 mod tiles;
 
@@ -90,6 +91,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/entries/{index}", get(api::entry))
         .route("/api/v1/bodies", get(api::bodies))
         .route("/api/v1/blobs/sha256/{digest}", get(api::blob))
+        .route("/api/v1/erasures", post(erasures::post))
         .route("/api/v1/proof/inclusion", get(api::inclusion))
         .route("/api/v1/proof/consistency", get(api::consistency));
     if app.config.admin_listen.is_none() {
