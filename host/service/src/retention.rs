@@ -155,3 +155,6 @@ impl Retention {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
