@@ -30,6 +30,7 @@ mod keys;
 pub mod limits;
 mod lock;
 mod sled_store;
+mod wake;
 
 pub use chunk::{BodyChunk, EntryChunk};
 pub use contract::{BlockWrite, Body, Epoch, Store};

@@ -37,6 +37,8 @@ use crate::lock::DirLock;
 
 /// sled's directory inside the data directory.
 pub(crate) const STORE_DIR: &str = "store";
+/// What becomes it, at the first start.
+const NEW_STORE_DIR: &str = "store.new";
 /// What `DIR/store` is made of. A store of another format is refused.
 const FORMAT: u32 = 1;
 
@@ -73,8 +75,16 @@ impl SledStore {
     /// Another process has it open, flushes don't reach the disk, damage, or I/O.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let store_dir = dir.join(STORE_DIR);
-        make_private_dir(&store_dir).map_err(io_error("can't make", &store_dir))?;
-        Self::open_made(dir, store_dir)
+        make_private_dir(dir).map_err(io_error("can't make", dir))?;
+        let lock = DirLock::take(dir)?;
+        if !store_dir.join("db").exists() {
+            make_first(dir, &store_dir)?;
+        }
+        let store = Self::open_made(dir, store_dir, lock)?;
+        // The data directory may be new as well, and what holds it, up to the first that
+        // was there before: all are synced, since only now can an epoch be given out.
+        sync_above(dir)?;
+        Ok(store)
     }
 
     /// As [`open`](Self::open), but makes nothing where there is no store.
@@ -88,11 +98,10 @@ impl SledStore {
                 dir: dir.to_owned(),
             });
         }
-        Self::open_made(dir, store_dir)
+        Self::open_made(dir, store_dir, DirLock::take(dir)?)
     }
 
-    fn open_made(dir: &Path, store_dir: PathBuf) -> Result<Self, StoreError> {
-        let lock = DirLock::take(dir)?;
+    fn open_made(dir: &Path, store_dir: PathBuf, lock: DirLock) -> Result<Self, StoreError> {
         let database = |fault: Fault| match fault {
             Fault::Locked => StoreError::Locked {
                 dir: dir.to_owned(),
@@ -102,11 +111,7 @@ impl SledStore {
         let engine = Engine::open(&store_dir).map_err(database)?;
         count_opening(&engine)?;
         // Only now is the store on disk for certain: sled syncs no directory, nor conf.
-        for path in [&store_dir.join("conf"), &store_dir, dir] {
-            File::open(path)
-                .and_then(|file| file.sync_all())
-                .map_err(io_error("can't sync", path))?;
-        }
+        sync_each(&[&store_dir.join("conf"), &store_dir, dir])?;
         let head: Option<Head> = engine
             .bytes(keys::HEAD, Kind::Head, head::CONTENT_BYTES_MAX)
             .and_then(|bytes| Ok(bytes.map(|bytes| Head::decode(&bytes)).transpose()?))
@@ -373,6 +378,31 @@ impl Store for SledStore {
     }
 }
 
+/// Makes the database under another name and renames it once it is whole and on disk:
+/// what sled leaves of a first start that was cut off half-way it doesn't open again.
+fn make_first(dir: &Path, store_dir: &Path) -> Result<(), StoreError> {
+    let new = dir.join(NEW_STORE_DIR);
+    if new.exists() {
+        fs::remove_dir_all(&new).map_err(io_error("can't remove", &new))?;
+    }
+    make_private_dir(&new).map_err(io_error("can't make", &new))?;
+    let engine = Engine::open(&new).map_err(|fault| fault.on(What::Database, None))?;
+    count_opening(&engine)?;
+    drop(engine);
+    sync_each(&[&new.join("conf"), &new.join("blobs"), &new])?;
+    // A crash up to here leaves no store, and something to remove.
+    fs::rename(&new, store_dir).map_err(io_error("can't rename", &new))?;
+    sync_each(&[dir])
+}
+
+fn sync_each(paths: &[&Path]) -> Result<(), StoreError> {
+    paths.iter().try_for_each(|path| {
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(io_error("can't sync", path))
+    })
+}
+
 /// Checks the format, counts the opening, and by that proves that a flush is a flush.
 fn count_opening(engine: &Engine) -> Result<(), StoreError> {
     let on_format = |fault: Fault| fault.on(What::Format, None);
@@ -464,6 +494,23 @@ pub(crate) fn make_private_dir(dir: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
+}
+
+/// Syncs the directories above `dir`, so that its name survives a power cut. Those that
+/// may not be opened were made by somebody else, long ago.
+fn sync_above(dir: &Path) -> Result<(), StoreError> {
+    let absolute = std::path::absolute(dir).map_err(io_error("can't locate", dir))?;
+    for above in absolute.ancestors().skip(1) {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            Ok(()) => {}
+            // Also a file system that can't be written to, or can't sync a directory.
+            Err(error) => {
+                tracing::debug!(%error, dir = %above.display(), "not synced");
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn io_error(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {

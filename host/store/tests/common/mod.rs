@@ -2,6 +2,8 @@
 //! so that a reader can tell whether it got the right one.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod history;
+
 use auditchain_log::{Hash, TileId};
 use auditchain_store::{AppendError, BlockWrite, Body, Epoch, Head, Store};
 
