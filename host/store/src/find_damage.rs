@@ -19,11 +19,12 @@ use auditchain_log::TileId;
 
 use crate::block;
 use crate::chunk;
+use crate::compact;
 use crate::error::{StoreError, What};
 use crate::frame::{self, HEADER_BYTES, Header, Kind};
 use crate::limits::VALUE_BYTES_MAX;
 use crate::lock::DirLock;
-use crate::sled_store::{STORE_DIR, io_error};
+use crate::sled_store::io_error;
 
 /// Bytes read at a time.
 const WINDOW_BYTES: usize = 4 << 20;
@@ -31,7 +32,7 @@ const WINDOW_BYTES: usize = 4 << 20;
 /// A value that was found damaged, or not found at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedValue {
-    /// What it is: entries, bodies or a tile.
+    /// What it is: entries with their bodies, or a tile.
     pub what: What,
     /// Index of the first entry it holds; for a tile, of the first leaf under it.
     pub index: u64,
@@ -49,13 +50,13 @@ pub struct DamagedValue {
 /// # Errors
 /// No store, a running service on it, or I/O.
 pub fn find_damage(dir: &Path) -> Result<Vec<DamagedValue>, StoreError> {
-    let path = dir.join(STORE_DIR).join("db");
-    if !path.is_file() {
+    let _lock = DirLock::take_if_there(dir)?;
+    let Some(store) = compact::current(dir) else {
         return Err(StoreError::NotFound {
             dir: dir.to_owned(),
         });
-    }
-    let _lock = DirLock::take_if_there(dir)?;
+    };
+    let path = store.join("db");
     let mut found = Found::default();
     File::open(&path)
         .and_then(|file| found.scan(file))
@@ -100,12 +101,11 @@ impl Found {
 
     fn look_at(&mut self, bytes: &[u8], offset: u64) {
         // Version, kind, codec, zero, dictionary: see `frame`.
-        let [1, kind, 0 | 1, 0, 0, 0, 0, 0, ..] = bytes else {
+        let [1, kind, 0 | 1, 0, 0, 0, 0, 0 | 1, ..] = bytes else {
             return;
         };
         let (kind, limit) = match kind {
-            b'e' => (Kind::Entries, chunk::ENTRIES_BYTES_MAX),
-            b'b' => (Kind::Bodies, chunk::BODIES_BYTES_MAX),
+            b'c' => (Kind::Chunk, chunk::BYTES_MAX),
             b't' => (Kind::Tile, block::TILE_BYTES),
             _ => return,
         };
@@ -124,10 +124,7 @@ impl Found {
     }
 
     fn report(self) -> Vec<DamagedValue> {
-        let mut report = Vec::new();
-        for kind in [Kind::Entries, Kind::Bodies] {
-            report.extend(self.gaps(kind));
-        }
+        let mut report = self.gaps();
         let size = self.size();
         for (key, offset) in &self.damaged {
             let Some((what, index, count)) = describe(*key) else {
@@ -155,7 +152,7 @@ impl Found {
         report
     }
 
-    /// Entries that are there in some intact chunk, of entries or of bodies.
+    /// Entries that are there in some intact chunk.
     fn size(&self) -> u64 {
         let chunks = self.intact.iter().filter(|key| key.0 != Kind::Tile as u8);
         chunks
@@ -164,31 +161,26 @@ impl Found {
             .unwrap_or(0)
     }
 
-    /// What no intact chunk of this kind covers.
-    fn gaps(&self, kind: Kind) -> Vec<DamagedValue> {
-        let gap = |index: u64, end: u64| {
-            let (what, ..) = describe((kind as u8, 0, 1))?;
-            Some(DamagedValue {
-                what,
-                index,
-                count: end - index,
-                offset: None,
-                has_intact_copy: false,
-            })
+    /// What no intact chunk covers.
+    fn gaps(&self) -> Vec<DamagedValue> {
+        let gap = |index: u64, end: u64| DamagedValue {
+            what: What::Entries,
+            index,
+            count: end - index,
+            offset: None,
+            has_intact_copy: false,
         };
+        let kind = Kind::Chunk as u8;
         let mut covered = 0;
         let mut gaps = Vec::new();
-        for (_, first, count) in self
-            .intact
-            .range((kind as u8, 0, 0)..(kind as u8 + 1, 0, 0))
-        {
+        for (_, first, count) in self.intact.range((kind, 0, 0)..(kind + 1, 0, 0)) {
             if *first > covered {
-                gaps.extend(gap(covered, *first));
+                gaps.push(gap(covered, *first));
             }
             covered = covered.max(first.saturating_add((*count).into()));
         }
         if self.size() > covered {
-            gaps.extend(gap(covered, self.size()));
+            gaps.push(gap(covered, self.size()));
         }
         gaps
     }
@@ -197,8 +189,7 @@ impl Found {
 /// What it is, the first index and how many.
 fn describe((kind, id, count): Key) -> Option<(What, u64, u64)> {
     match kind {
-        b'e' => Some((What::Entries, id, count.into())),
-        b'b' => Some((What::Bodies, id, count.into())),
+        b'c' => Some((What::Entries, id, count.into())),
         _ => {
             let level = u8::try_from(count).ok()?;
             let leaves = 1_u64.checked_shl(8 * (u32::from(level) + 1))?;

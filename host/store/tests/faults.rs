@@ -28,11 +28,22 @@ struct Run {
     calls: u64,
 }
 
-fn run(root: &Path, before: Acknowledged, fault: Option<Fault>) -> Run {
+type Session = fn(&Path, &mut Acknowledged) -> Result<(), AppendError>;
+
+fn append(root: &Path, acknowledged: &mut Acknowledged) -> Result<(), AppendError> {
+    history::write(root, BLOCKS, acknowledged, |_| ())
+}
+
+fn compact(root: &Path, _: &mut Acknowledged) -> Result<(), AppendError> {
+    auditchain_store::compact(&history::data_dir(root)).map_err(AppendError::Store)?;
+    Ok(())
+}
+
+fn run(root: &Path, before: Acknowledged, fault: Option<Fault>, session: Session) -> Run {
     let file = tempfile::NamedTempFile::new().unwrap();
     let watch = watch(root, file.path(), fault);
     let mut acknowledged = before;
-    let result = history::write(root, BLOCKS, &mut acknowledged, |_| ());
+    let result = session(root, &mut acknowledged);
     let calls = watch.calls();
     drop(watch);
     Run {
@@ -57,12 +68,18 @@ fn root(blocks: u64) -> (tempfile::TempDir, Acknowledged) {
 /// leaves its inode to another's.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Runs with a fault at each call in turn.
-fn at_every_call(blocks_before: u64, when: When, errno: i32, sticky: bool) {
+/// Runs with a fault at each call in turn; returns how many left an outcome open.
+fn at_every_call(
+    session: Session,
+    blocks_before: u64,
+    when: When,
+    errno: i32,
+    sticky: bool,
+) -> u64 {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     skip_other_syncs();
     let (dir, before) = root(blocks_before);
-    let whole = run(dir.path(), before, None);
+    let whole = run(dir.path(), before, None, session);
     whole.result.unwrap();
     let mut rng = Rng::new(1);
     let (mut failed, mut unknown, mut failures) = (0_u64, 0_u64, vec![]);
@@ -75,7 +92,7 @@ fn at_every_call(blocks_before: u64, when: When, errno: i32, sticky: bool) {
         };
         let checked = AssertUnwindSafe(|| {
             let (dir, before) = root(blocks_before);
-            let run = run(dir.path(), before, Some(fault));
+            let run = run(dir.path(), before, Some(fault), session);
             failed += u64::from(run.result.is_err());
             unknown += u64::from(matches!(run.result, Err(AppendError::Unknown(_))));
             // The power goes too.
@@ -98,35 +115,54 @@ fn at_every_call(blocks_before: u64, when: When, errno: i32, sticky: bool) {
         "of {} faults: {failures:?}",
         whole.calls
     );
-    // Most calls matter, and those within an append leave its outcome open.
     assert!(
-        failed > whole.calls / 2 && unknown > BLOCKS,
-        "of {} faults {failed} were noticed, {unknown} in an append",
+        failed > whole.calls / 2,
+        "of {} faults {failed} were noticed",
         whole.calls
     );
+    unknown
+}
+
+/// Those within an append leave its outcome open.
+fn in_appends(blocks_before: u64, when: When, errno: i32, sticky: bool) {
+    let unknown = at_every_call(append, blocks_before, when, errno, sticky);
+    assert!(unknown > BLOCKS, "{unknown} faults within an append");
 }
 
 #[test]
 fn a_call_that_fails_loses_nothing_acknowledged() {
-    at_every_call(BLOCKS_BEFORE, When::Failed, libc::EIO, false);
+    in_appends(BLOCKS_BEFORE, When::Failed, libc::EIO, false);
 }
 
 #[test]
 fn a_call_that_only_looks_failed_doubles_nothing() {
-    at_every_call(BLOCKS_BEFORE, When::FailedButPersisted, libc::EIO, false);
+    in_appends(BLOCKS_BEFORE, When::FailedButPersisted, libc::EIO, false);
 }
 
 #[test]
 fn a_disk_that_is_full_half_way_through_a_write_loses_nothing() {
-    at_every_call(BLOCKS_BEFORE, When::Torn, libc::ENOSPC, true);
+    in_appends(BLOCKS_BEFORE, When::Torn, libc::ENOSPC, true);
 }
 
 #[test]
 fn a_disk_that_dies_loses_nothing_it_had_synced() {
-    at_every_call(BLOCKS_BEFORE, When::Failed, libc::EIO, true);
+    in_appends(BLOCKS_BEFORE, When::Failed, libc::EIO, true);
 }
 
 #[test]
 fn the_first_start_may_fail_anywhere() {
-    at_every_call(0, When::Failed, libc::EIO, true);
+    in_appends(0, When::Failed, libc::EIO, true);
+}
+
+#[test]
+fn a_compaction_may_fail_anywhere() {
+    at_every_call(compact, BLOCKS_BEFORE + 2, When::Failed, libc::EIO, false);
+    at_every_call(compact, BLOCKS_BEFORE + 2, When::Failed, libc::EIO, true);
+    at_every_call(
+        compact,
+        BLOCKS_BEFORE + 2,
+        When::FailedButPersisted,
+        libc::EIO,
+        false,
+    );
 }

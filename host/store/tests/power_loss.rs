@@ -16,8 +16,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use auditchain_store::compact;
 use auditchain_test_disk::{Cut, Disk, Record, Rng, skip_other_syncs, watch};
 use common::history::{self, Acknowledged};
+
+use crate::Session::{Append, Compact};
 
 /// Enough to meet each kind of operation several times, few enough for every build.
 const STATES: u64 = 240;
@@ -42,6 +45,13 @@ fn seed() -> u64 {
     from_environment("AUDITCHAIN_POWER_LOSS_SEED", 1)
 }
 
+enum Session {
+    /// Opens the store, appends so many blocks, some of which erase, and closes it.
+    Append(u64),
+    /// Copies what is alive into a new database.
+    Compact,
+}
+
 /// A recording, and what was acknowledged by when.
 struct Recorded {
     record: Record,
@@ -49,17 +59,22 @@ struct Recorded {
 }
 
 impl Recorded {
-    /// Records sessions that open the store below `root`, append and close it.
-    fn make(root: &Path, before: Acknowledged, sessions: &[u64]) -> Self {
+    /// Records sessions below `root`.
+    fn make(root: &Path, before: Acknowledged, sessions: &[Session]) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         let watch = watch(root, file.path(), None);
         let mut acknowledged = vec![(watch.recorded_bytes(), before)];
         let mut now = before;
-        for blocks in sessions {
-            history::write(root, *blocks, &mut now, |now| {
-                acknowledged.push((watch.recorded_bytes(), now));
-            })
-            .unwrap();
+        for session in sessions {
+            match session {
+                Session::Append(blocks) => history::write(root, *blocks, &mut now, |now| {
+                    acknowledged.push((watch.recorded_bytes(), now));
+                })
+                .unwrap(),
+                Session::Compact => {
+                    compact(&history::data_dir(root)).unwrap();
+                }
+            }
         }
         drop(watch);
         Self {
@@ -124,7 +139,11 @@ fn nothing_acknowledged_is_lost_to_a_power_cut() {
     let root = tempfile::tempdir().unwrap();
     let nothing = Acknowledged::default();
     // Two starts after a clean end, so that opening is cut as well.
-    let recorded = Recorded::make(root.path(), nothing, &[BLOCKS, 3, 2]);
+    let recorded = Recorded::make(
+        root.path(),
+        nothing,
+        &[Append(BLOCKS), Append(3), Compact, Append(2)],
+    );
     skip_other_syncs();
     let mut found = std::collections::BTreeSet::new();
     let failures = recorded.cuts(states(), &mut Rng::new(seed()), |dir, acknowledged| {
@@ -138,14 +157,18 @@ fn nothing_acknowledged_is_lost_to_a_power_cut() {
 fn a_power_cut_while_a_crash_is_recovered_loses_nothing_either() {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let root = tempfile::tempdir().unwrap();
-    let first = Recorded::make(root.path(), Acknowledged::default(), &[BLOCKS / 3]);
+    let first = Recorded::make(
+        root.path(),
+        Acknowledged::default(),
+        &[Append(BLOCKS / 3), Compact],
+    );
     skip_other_syncs();
     let mut rng = Rng::new(seed());
     let again = states() / 24;
     let mut failures = vec![];
     let mut inner = Rng::new(rng.number());
     let outer = first.cuts(24, &mut rng, |dir, acknowledged| {
-        let second = Recorded::make(dir, acknowledged, &[2, 1]);
+        let second = Recorded::make(dir, acknowledged, &[Append(2), Compact, Append(1)]);
         failures.extend(second.cuts(again, &mut inner, |dir, acknowledged| {
             history::check(dir, acknowledged);
         }));

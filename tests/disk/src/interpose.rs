@@ -16,7 +16,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 
 use libc::{c_char, c_int, c_long, c_void, mode_t, off64_t, size_t, ssize_t};
@@ -37,6 +37,7 @@ pub(crate) fn link() {
         fdatasync as *const (),
         rename as *const (),
         unlink as *const (),
+        unlinkat as *const (),
         mkdir as *const (),
     ] {
         std::hint::black_box(function);
@@ -209,6 +210,17 @@ pub(crate) extern "C" fn unlink(path: *const c_char) -> c_int {
     }
 }
 
+/// libc's; std removes directories with what is in them by it.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
+    // SAFETY: the caller's path.
+    let real = || unsafe { libc::syscall(libc::SYS_unlinkat, long(dir), path, long(flags)) };
+    match watched_path_at(dir, path) {
+        Some((mut locked, name)) => int(happens(&mut locked, &Op::Unlink { path: &name }, real)),
+        None => int(real()),
+    }
+}
+
 /// libc's.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mkdir(path: *const c_char, mode: mode_t) -> c_int {
@@ -305,12 +317,21 @@ fn watched_fd(fd: c_int) -> Option<(Locked, u64)> {
 }
 
 fn watched_path(path: *const c_char) -> Option<(Locked, String)> {
+    watched_path_at(libc::AT_FDCWD, path)
+}
+
+/// As `openat` and its like take a path: from an open directory.
+fn watched_path_at(dir: c_int, path: *const c_char) -> Option<(Locked, String)> {
     let locked = active()?;
     // SAFETY: the caller's path, a C string.
     let path = Path::new(OsStr::from_bytes(
         unsafe { CStr::from_ptr(path) }.to_bytes(),
     ));
-    let name = locked.as_ref()?.relative(path)?.to_owned();
+    let from = match dir {
+        libc::AT_FDCWD => PathBuf::new(),
+        dir => std::fs::read_link(format!("/proc/self/fd/{dir}")).ok()?,
+    };
+    let name = locked.as_ref()?.relative(&from.join(path))?.to_owned();
     Some((locked, name))
 }
 
