@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 
-use auditchain_tests::{Programs, Service, bodies, events_of, programs};
+use auditchain_tests::{Programs, Service, bodies, events_of, programs, renamed};
 use serde_json::Value;
 
 const PROGRAMS: Programs = programs!();
@@ -35,19 +35,7 @@ fn events_in_the_end(service: Service, log: &Path) -> u64 {
 
 /// The recorded bodies as other events: with a round's number in every audit ID.
 fn round(bodies: &[Vec<u8>], number: u32) -> Vec<Vec<u8>> {
-    let name = b"\"auditID\":\"";
-    let digits = format!("{number:08x}");
-    let renamed = bodies.iter().map(|body| {
-        let mut body = body.clone();
-        let mut at = 0;
-        while let Some(found) = body[at..].windows(name.len()).position(|w| w == name) {
-            let id = at + found + name.len();
-            body[id..id + digits.len()].copy_from_slice(digits.as_bytes());
-            at = id + digits.len();
-        }
-        body
-    });
-    renamed.collect()
+    bodies.iter().map(|body| renamed(body, number)).collect()
 }
 
 fn one_event(id: &str, user: &str) -> Vec<u8> {

@@ -156,7 +156,6 @@ fn the_first_start_may_fail_anywhere() {
 
 #[test]
 fn a_compaction_may_fail_anywhere() {
-    at_every_call(compact, BLOCKS_BEFORE + 2, When::Failed, libc::EIO, false);
     at_every_call(compact, BLOCKS_BEFORE + 2, When::Failed, libc::EIO, true);
     at_every_call(
         compact,

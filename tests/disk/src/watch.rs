@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use crate::fault::{Fault, When};
 use crate::interpose;
@@ -20,6 +22,10 @@ const ROOT: &str = "AUDITCHAIN_TEST_DISK_ROOT";
 const RECORD: &str = "AUDITCHAIN_TEST_DISK_RECORD";
 /// What is to fail.
 const FAULT: &str = "AUDITCHAIN_TEST_DISK_FAULT";
+
+/// How long a call that is made to fail takes: whoever waits for it waits by then, as on a
+/// real disk, whose errors come late.
+const FAULT_PAUSE: Duration = Duration::from_millis(20);
 
 /// One watched directory a process: tests of one program wait for each other.
 static SESSION: Mutex<()> = Mutex::new(());
@@ -184,6 +190,7 @@ impl State {
         let Some(fault) = self.fault.filter(|fault| fault.at == call) else {
             return Fate::Happens;
         };
+        thread::sleep(FAULT_PAUSE);
         let errno = fault.errno;
         if fault.sticky {
             self.failing = Some((errno, true));
