@@ -163,7 +163,6 @@ pub(crate) fn open(
                         "the store is empty, but the file checkpoint says that the log had {size} entries"
                     ))
                 }
-                // Or a first start that was broken off between keys and log.
                 None if keys::exist(&config.data) => {
                     Some("there are keys, but no log that they have signed".into())
                 }
@@ -215,13 +214,18 @@ pub(crate) fn open(
         }
         sequencer.last = Arc::clone(&signed);
         sequencer.publisher.publish(signed);
-        refuse_rollback(&sequencer, &head_file, accept_store_as_it_is)?;
+        // A first start that was cut off may not have come to write the file.
+        let first = keys::unfinished(&config.data) && head_file.read()?.is_none();
+        if !first {
+            refuse_rollback(&sequencer, &head_file, accept_store_as_it_is)?;
+        }
     }
     if sequencer.state.in_force != Some(in_force) {
         sequencer.state.in_force = Some(in_force);
         write_in_force(&mut sequencer, &records, kept, rbac)?;
     }
     head_file.write(latest.load().note.as_bytes())?;
+    keys::finish(&config.data)?;
     let vkeys = sequencer.vkeys.clone();
     Ok(Opened {
         store,
