@@ -86,23 +86,23 @@ impl Programs {
         data: &Path,
         more: &[&str],
     ) -> Result<Service, (ExitStatus, String)> {
+        let mut command = Command::new(self.service);
+        command.env("RUST_LOG", filter);
+        self.try_start_by(command, data, more)
+    }
+
+    /// As [`try_start`](Self::try_start), by a command that ends in the service's program.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn try_start_by(
+        &self,
+        command: Command,
+        data: &Path,
+        more: &[&str],
+    ) -> Result<Service, (ExitStatus, String)> {
         let log = data.with_extension("stderr");
-        let stderr = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
-        let mut child = Command::new(self.service)
-            .arg("--data")
-            .arg(data)
-            .args(["--listen", "127.0.0.1:0"])
-            .args(more)
-            .env("RUST_LOG", filter)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        let mut child = spawn(command, data, more);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (mut url, mut admin, mut keys) = (None, None, vec![]);
         while keys.len() < 2 {
@@ -125,6 +125,14 @@ impl Programs {
             admin,
             keys,
         })
+    }
+
+    /// Starts the service and kills it after a while, whatever it does by then.
+    pub fn start_and_kill(&self, data: &Path, after: Duration) {
+        let mut child = spawn(Command::new(self.service), data, &[]);
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Runs the CLI.
@@ -180,11 +188,7 @@ impl Service {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, ureq::Error> {
-        let mut request = agent().post(format!("{}{path}", self.url));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        answer(request.send(body)?)
+        try_post(&format!("{}{path}", self.url), headers, body)
     }
 
     /// GETs a path.
@@ -201,14 +205,20 @@ impl Service {
 
     /// SIGTERM, and waits for the end.
     #[must_use]
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits until it ends by itself.
+    #[must_use]
+    pub fn wait(mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "auditchaind did not stop");
+            assert!(Instant::now() < deadline, "auditchaind did not end");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -270,12 +280,42 @@ impl Answer {
     }
 }
 
+fn spawn(mut command: Command, data: &Path, more: &[&str]) -> Child {
+    let stderr = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(data.with_extension("stderr"))
+        .unwrap();
+    command
+        .arg("--data")
+        .arg(data)
+        .args(["--listen", "127.0.0.1:0"])
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .unwrap()
+}
+
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(120)))
         .build()
         .into()
+}
+
+/// POSTs anything to a whole URL.
+///
+/// # Errors
+/// The connection failed.
+pub fn try_post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
+    let mut request = agent().post(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    answer(request.send(body)?)
 }
 
 fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
@@ -358,4 +398,21 @@ pub fn events_of(body: &[u8]) -> u64 {
         .unwrap()
         .items
         .len() as u64
+}
+
+/// A recorded body as other events: the first four characters of every audit ID are
+/// replaced by a number (below 36^4, about 1.7 million). One recorded ID has but seven.
+#[must_use]
+pub fn renamed(body: &[u8], number: u32) -> Vec<u8> {
+    const NAME: &[u8] = b"\"auditID\":\"";
+    let digit =
+        |power: u32| b"0123456789abcdefghijklmnopqrstuvwxyz"[(number / power % 36) as usize];
+    let digits = [36_u32.pow(3), 36_u32.pow(2), 36, 1].map(digit);
+    let mut body = body.to_vec();
+    let mut at = 0;
+    while let Some(found) = body[at..].windows(NAME.len()).position(|w| w == NAME) {
+        at += found + NAME.len();
+        body[at..at + digits.len()].copy_from_slice(&digits);
+    }
+    body
 }

@@ -215,6 +215,9 @@ pub struct BenchArgs {
     /// Measure a plain file in DIR beside it, with one fdatasync a request
     #[arg(long, value_name = "DIR")]
     pub baseline: Option<PathBuf>,
+    /// Write the request bodies to OUT, one a line, and send none; URL isn't asked
+    #[arg(long, value_name = "OUT", conflicts_with_all = ["rate", "baseline"])]
+    pub dump: Option<PathBuf>,
     /// Name of the source that the events are sent as
     #[arg(long, value_name = "NAME", default_value = "bench")]
     pub source: String,

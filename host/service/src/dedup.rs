@@ -260,14 +260,14 @@ mod tests {
         for i in 0..RUN_EVENTS as u64 {
             dedup.add(tag(i), Some(i as i64), 1000 + i);
         }
-        dedup.add(3, None, 50_000);
+        dedup.add(tag(1 << 21), None, 50_000);
         let check = |dedup: &Dedup| {
             assert_eq!(dedup.candidates(tag(2), Some(2)), [1002]);
             assert_eq!(
                 dedup.candidates(tag(RUN_EVENTS as u64 - 1), Some(5)),
                 [17_383]
             );
-            assert_eq!(dedup.candidates(3, None), [50_000]);
+            assert_eq!(dedup.candidates(tag(1 << 21), None), [50_000]);
             assert!(dedup.candidates(tag(1 << 20), Some(2)).is_empty());
             assert!(dedup.candidates(tag(2), Some(RUN_EVENTS as i64)).is_empty());
         };

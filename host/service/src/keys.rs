@@ -4,9 +4,14 @@
 //!
 //! ```text
 //! DIR/keys                 in use
+//! DIR/keys.new             of a first start that is not complete
 //! DIR/keys.next            made by auditchain key rotate, taken over at the next start
 //! DIR/keys.retired-<id>    no longer the log's; destroy them when the backup is done
 //! ```
+//!
+//! They are made as `DIR/keys.new`, and get their name once the log's first block and the
+//! file `checkpoint` are on disk. So a first start that is cut off anywhere is told from a
+//! log that was taken away: until then nothing was acknowledged.
 
 use std::fs;
 use std::io::Write as _;
@@ -15,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use auditchain_log::{KeyError, SignerKey};
 
+const DIR: &str = "keys";
+const NEW_DIR: &str = "keys.new";
 /// File names, in the order in which the keys sign.
 const FILES: [&str; 2] = ["log-p256.pem", "log-ed25519.pem"];
 
@@ -57,12 +64,16 @@ pub(crate) enum KeysError {
     Random(getrandom::Error),
 }
 
-/// Whether a first start has made keys in this data directory.
+/// Whether a first start came to its end in this data directory.
 #[must_use]
 pub(crate) fn exist(data: &Path) -> bool {
-    FILES
-        .iter()
-        .any(|file| data.join("keys").join(file).exists())
+    FILES.iter().any(|file| data.join(DIR).join(file).exists())
+}
+
+/// Whether a first start made keys here and was cut off before it came to its end.
+#[must_use]
+pub(crate) fn unfinished(data: &Path) -> bool {
+    !data.join(DIR).exists() && data.join(NEW_DIR).exists()
 }
 
 /// Reads the keys.
@@ -70,9 +81,10 @@ pub(crate) fn exist(data: &Path) -> bool {
 /// # Errors
 /// A file is missing, readable by others, or no key.
 pub(crate) fn load(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysError> {
+    let dir = data.join(if unfinished(data) { NEW_DIR } else { DIR });
     FILES
         .iter()
-        .map(|file| read(&data.join("keys").join(file), origin))
+        .map(|file| read(&dir.join(file), origin))
         .collect()
 }
 
@@ -112,13 +124,13 @@ pub(crate) fn finish_rotation(data: &Path, retired: &[SignerKey]) -> Result<(), 
         .map_err(io(data))
 }
 
-/// Makes new keys, both or none: they are written beside their place and moved there
-/// together, so that a crash leaves no half of them.
+/// Makes new keys beside their place; [`finish`] moves them there together, so that a crash
+/// leaves no half of them. Those of a first start that wrote no log are made anew.
 ///
 /// # Errors
 /// There are keys already, no random bytes, or the files can't be written.
 pub(crate) fn create(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysError> {
-    let (dir, new) = (data.join("keys"), data.join("keys.new"));
+    let (dir, new) = (data.join(DIR), data.join(NEW_DIR));
     let io = |path: &Path| {
         let path = path.to_owned();
         move |error| KeysError::Io { path, error }
@@ -158,9 +170,22 @@ pub(crate) fn create(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysEr
             .map_err(io(path))
     };
     sync(&new)?;
-    fs::rename(&new, &dir).map_err(io(&dir))?;
     sync(data)?;
     Ok(keys)
+}
+
+/// Ends a first start: the log and its checkpoint are on disk.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn finish(data: &Path) -> Result<(), KeysError> {
+    if !unfinished(data) {
+        return Ok(());
+    }
+    let dir = data.join(DIR);
+    fs::rename(data.join(NEW_DIR), &dir)
+        .and_then(|()| fs::File::open(data)?.sync_all())
+        .map_err(|error| KeysError::Io { path: dir, error })
 }
 
 /// 32 bytes from the system.
@@ -214,15 +239,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(!exist(dir.path()));
         let made = create(dir.path(), "example.com/log").unwrap();
-        let read = load(dir.path(), "example.com/log").unwrap();
-        for (made, read) in made.iter().zip(&read) {
-            assert_eq!(made.verifier(), read.verifier());
-        }
+        let same = || {
+            let read = load(dir.path(), "example.com/log").unwrap();
+            for (made, read) in made.iter().zip(&read) {
+                assert_eq!(made.verifier(), read.verifier());
+            }
+        };
+        assert!(!exist(dir.path()) && unfinished(dir.path()));
+        same();
+        finish(dir.path()).unwrap();
+        assert!(exist(dir.path()) && !unfinished(dir.path()));
+        same();
         assert!(matches!(
             create(dir.path(), "example.com/log"),
             Err(KeysError::Io { .. })
         ));
-        // A crash before the move leaves nothing that is in the way.
         assert!(!dir.path().join("keys.new").exists());
         let path = dir.path().join("keys").join(FILES[0]);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();

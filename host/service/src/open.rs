@@ -161,7 +161,6 @@ pub(crate) fn open(
                         "the store is empty, but the file checkpoint says that the log had {size} entries"
                     ))
                 }
-                // Or a first start that was broken off between keys and log.
                 None if keys::exist(&config.data) => {
                     Some("there are keys, but no log that they have signed".into())
                 }
@@ -220,7 +219,13 @@ pub(crate) fn open(
         sequencer.last = Arc::clone(&signed);
         sequencer.publisher.publish(signed);
         let before = before.as_deref().unwrap_or_default();
-        refuse_rollback(&sequencer, before, &head_file, accept_store_as_it_is)?;
+        // A first start that was cut off may not have come to write the file. Nothing was
+        // acknowledged until then, so there is its first block alone.
+        let first =
+            head.blocks == 1 && keys::unfinished(&config.data) && head_file.read()?.is_none();
+        if !first {
+            refuse_rollback(&sequencer, before, &head_file, accept_store_as_it_is)?;
+        }
     }
     if let Some(next) = next {
         before = Some(rotate(&mut sequencer, next)?);
@@ -230,6 +235,7 @@ pub(crate) fn open(
         write_in_force(&mut sequencer, &records, kept, rbac)?;
     }
     head_file.write(latest.load().note.as_bytes())?;
+    keys::finish(&config.data)?;
     // Only now may the old keys go: what they signed last is no longer needed to open
     // the log. A crash before this does it again.
     if let Some(before) = before {

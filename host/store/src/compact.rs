@@ -12,12 +12,16 @@
 //! 4 remove store.old, sync                  store                 -
 //! ```
 //! Step 2 comes only after the copy was compared with the original and is on disk, so
-//! where `store` is missing, `store.new` is whole.
+//! where `store` is missing but `store.old` is there, `store.new` is whole.
+//!
+//! A first start goes the same way, since sled doesn't open what it leaves of a database
+//! that it was making when it was cut off: made as `store.new`, synced, renamed. Until
+//! then there is neither `store` nor `store.old`, and the next start removes it.
 //!
 //! Removing a file does not overwrite its blocks: whoever must exclude that they are read
 //! back from the raw disk needs a disk that is encrypted.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +30,7 @@ use sled::Batch;
 use crate::engine::{Engine, Fault};
 use crate::error::{Damage, StoreError, What};
 use crate::lock::DirLock;
-use crate::sled_store::{self, STORE_DIR, io_error, make_private_dir};
+use crate::sled_store::{self, STORE_DIR, io_error, make_private_dir, sync};
 
 const NEW_DIR: &str = "store.new";
 const OLD_DIR: &str = "store.old";
@@ -72,7 +76,19 @@ pub fn compact(dir: &Path) -> Result<Compaction, StoreError> {
     })
 }
 
-/// Ends what a compaction that was broken off left. The caller holds the lock.
+/// Makes an empty database. The caller holds the lock, and has settled the directory.
+pub(crate) fn make_first(dir: &Path) -> Result<(), StoreError> {
+    let new = dir.join(NEW_DIR);
+    make_private_dir(&new).map_err(io_error("can't make", &new))?;
+    let engine = Engine::open(&new).map_err(|fault| fault.on(What::Database, None))?;
+    sled_store::count_opening(&engine, dir)?;
+    drop(engine);
+    sync(new.join("conf"))?;
+    sync(&new)?;
+    rename(dir, NEW_DIR, STORE_DIR)
+}
+
+/// Ends what a first start or a compaction that was broken off left. The caller holds the lock.
 pub(crate) fn settle(dir: &Path) -> Result<(), StoreError> {
     let (store, new, old) = (dir.join(STORE_DIR), dir.join(NEW_DIR), dir.join(OLD_DIR));
     if !store.exists() && old.exists() {
@@ -81,7 +97,7 @@ pub(crate) fn settle(dir: &Path) -> Result<(), StoreError> {
     }
     for left_over in [new, old] {
         if left_over.exists() {
-            tracing::info!(dir = %left_over.display(), "removing what a compaction left");
+            tracing::info!(dir = %left_over.display(), "removing what was left half-made");
             fs::remove_dir_all(&left_over).map_err(io_error("can't remove", &left_over))?;
             sync(dir)?;
         }
@@ -144,7 +160,7 @@ fn copy(dir: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
         return Err(Fault::from(Damage::Inconsistent).on(What::Database, None));
     }
     drop(new);
-    sync(&to.join("conf"))?;
+    sync(to.join("conf"))?;
     sync(to)?;
     sync(dir)
 }
@@ -153,12 +169,6 @@ fn rename(dir: &Path, from: &str, to: &str) -> Result<(), StoreError> {
     let from = dir.join(from);
     fs::rename(&from, dir.join(to)).map_err(io_error("can't rename", &from))?;
     sync(dir)
-}
-
-fn sync(path: &Path) -> Result<(), StoreError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(io_error("can't sync", path))
 }
 
 /// sled makes its file in whole segments; only what was written takes room.

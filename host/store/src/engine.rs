@@ -21,6 +21,7 @@ use crate::error::{Damage, StoreError, What};
 use crate::frame::{self, Frame, Header, Kind};
 use crate::keys;
 use crate::limits::VALUE_BYTES_MAX;
+use crate::wake::Waker;
 
 /// Few large segments: 0.86 of an append-only file, against 0.57 and less otherwise.
 const SEGMENT_BYTES: usize = 4 << 20;
@@ -95,6 +96,7 @@ pub(crate) type Parsed = Frame<Vec<u8>, Vec<u8>>;
 pub(crate) struct Engine {
     /// `None` only while dropping.
     db: Option<Db>,
+    waker: Option<Waker>,
     blobs_dir: PathBuf,
 }
 
@@ -124,8 +126,10 @@ impl Engine {
                 result => break result?,
             }
         };
+        let waker = Waker::start(&db).map_err(Fault::Io)?;
         Ok(Self {
             db: Some(db),
+            waker: Some(waker),
             blobs_dir,
         })
     }
@@ -236,11 +240,17 @@ impl Engine {
     /// recovery cut the log off before the batch.
     pub(crate) fn commit(&self, batch: Batch) -> Result<(), Fault> {
         let before = durable::flushes();
-        guarded(|| {
-            self.db().apply_batch(batch)?;
-            self.db().flush()?;
-            Ok(())
-        })?;
+        let write = || {
+            guarded(|| {
+                self.db().apply_batch(batch)?;
+                self.db().flush()?;
+                Ok(())
+            })
+        };
+        match &self.waker {
+            Some(waker) => waker.during(write)?,
+            None => unreachable!("the waker is taken out by drop alone"),
+        }
         if durable::flushes() == before {
             return Err(Fault::NotDurable);
         }
@@ -278,6 +288,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        drop(self.waker.take());
         let db = self.db.take();
         // sled syncs on drop and asserts that it worked; everything acknowledged is on
         // disk already, so there is nothing to be lost by ignoring it.

@@ -36,6 +36,7 @@ pub mod limits;
 mod lock;
 mod reserve;
 mod sled_store;
+mod wake;
 
 pub use chunk::Chunk;
 pub use chunker::{ChunkError, ChunkWrite, Chunker, EncodedChunk, EventParts, encode_chunks};

@@ -3,7 +3,8 @@
 //! ```text
 //! DIR/lock         held while the store is open
 //! DIR/store/       sled: db, conf, snap.<lsn>, blobs/ (always empty)
-//! DIR/store.new, store.old   left by a compaction that was broken off: see `compact`
+//! DIR/store.new, store.old   left by a first start or a compaction that was broken off:
+//!                  see `compact`
 //! DIR/checkpoint   see `HeadFile`
 //! ```
 //! # Opening changes files
@@ -18,6 +19,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -83,8 +85,17 @@ impl SledStore {
     /// # Errors
     /// Another process has it open, flushes don't reach the disk, damage, or I/O.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let made = not_there_yet(dir)?;
         make_private_dir(dir).map_err(io_error("can't make", dir))?;
-        Self::open_made(dir)
+        let lock = DirLock::take(dir)?;
+        compact::settle(dir)?;
+        if is_missing_or_empty(&dir.join(STORE_DIR))? {
+            compact::make_first(dir)?;
+        }
+        let store = Self::open_made(dir, lock)?;
+        // Only now can an epoch be given out.
+        sync_above(dir, &made)?;
+        Ok(store)
     }
 
     /// As [`open`](Self::open), but makes nothing where there is no store.
@@ -97,14 +108,14 @@ impl SledStore {
                 dir: dir.to_owned(),
             });
         }
-        Self::open_made(dir)
-    }
-
-    fn open_made(dir: &Path) -> Result<Self, StoreError> {
         let lock = DirLock::take(dir)?;
         compact::settle(dir)?;
+        Self::open_made(dir, lock)
+    }
+
+    /// The directory is settled, and a store in it.
+    fn open_made(dir: &Path, lock: DirLock) -> Result<Self, StoreError> {
         let store_dir = dir.join(STORE_DIR);
-        make_private_dir(&store_dir).map_err(io_error("can't make", &store_dir))?;
         let database = |fault: Fault| match fault {
             Fault::Locked => StoreError::Locked {
                 dir: dir.to_owned(),
@@ -114,11 +125,9 @@ impl SledStore {
         let engine = Engine::open(&store_dir).map_err(database)?;
         count_opening(&engine, dir)?;
         // Only now is the store on disk for certain: sled syncs no directory, nor conf.
-        for path in [&store_dir.join("conf"), &store_dir, dir] {
-            File::open(path)
-                .and_then(|file| file.sync_all())
-                .map_err(io_error("can't sync", path))?;
-        }
+        [&store_dir.join("conf"), &store_dir, dir]
+            .into_iter()
+            .try_for_each(sync)?;
         let head: Option<Head> = engine
             .bytes(keys::HEAD, Kind::Head, head::CONTENT_BYTES_MAX)
             .and_then(|bytes| Ok(bytes.map(|bytes| Head::decode(&bytes)).transpose()?))
@@ -446,7 +455,7 @@ pub(crate) fn check_format(engine: &Engine, dir: &Path) -> Result<u64, StoreErro
 }
 
 /// Counts the opening, and by that proves that a flush is a flush.
-fn count_opening(engine: &Engine, dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn count_opening(engine: &Engine, dir: &Path) -> Result<(), StoreError> {
     let openings = check_format(engine, dir)?;
     let value = frame::stored(&Frame {
         count: FORMAT,
@@ -514,11 +523,55 @@ fn checked_tile(id: TileId, frame: Parsed) -> Result<Vec<u8>, Damage> {
 
 /// Audit events are nobody else's business.
 pub(crate) fn make_private_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
+}
+
+pub(crate) fn sync(path: impl AsRef<Path>) -> Result<(), StoreError> {
+    let path = path.as_ref();
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(io_error("can't sync", path))
+}
+
+/// A first start, or one on a directory that was made for us.
+fn is_missing_or_empty(store_dir: &Path) -> Result<bool, StoreError> {
+    match fs::read_dir(store_dir) {
+        Ok(mut files) => Ok(files.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(io_error("can't read", store_dir)(error)),
+    }
+}
+
+/// Which of the directory and those above it are to be made.
+fn not_there_yet(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let absolute = std::path::absolute(dir).map_err(io_error("can't locate", dir))?;
+    let missing = absolute.ancestors().take_while(|dir| !dir.exists());
+    Ok(missing.map(Path::to_owned).collect())
+}
+
+/// Makes the data directory's own name durable, and those above that were made with it: a
+/// directory's name lies in the one above.
+fn sync_above(dir: &Path, made: &[PathBuf]) -> Result<(), StoreError> {
+    for above in made.iter().filter_map(|dir| dir.parent()) {
+        sync(above)?;
+    }
+    let absolute = std::path::absolute(dir).map_err(io_error("can't locate", dir))?;
+    let (true, Some(above)) = (made.is_empty(), absolute.parent()) else {
+        return Ok(());
+    };
+    // A start that was killed may have made it. Not one that may not open what is above,
+    // nor one on a mounted volume.
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+    let same_volume = device(dir).map_err(io_error("can't read", dir))?
+        == device(above).map_err(io_error("can't read", above))?;
+    match File::open(above) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        _ if !same_volume => Ok(()),
+        _ => sync(above),
+    }
 }
 
 pub(crate) fn io_error(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {

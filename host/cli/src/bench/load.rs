@@ -54,16 +54,21 @@ struct Part {
     acks: Vec<Duration>,
 }
 
+/// How far a round moves all times: it begins after the one before, as time goes on in a
+/// cluster.
+pub(super) fn round_us(templates: &[Template]) -> i64 {
+    let spans = || templates.iter().filter_map(Template::span);
+    let oldest = spans().map(|(oldest, _)| oldest).min().unwrap_or(0);
+    let newest = spans().map(|(_, newest)| newest).max().unwrap_or(0);
+    newest - oldest + 1
+}
+
 /// Sends it all and measures.
 ///
 /// # Errors
 /// The service can't be reached.
 pub(crate) fn load(load: &Load<'_>) -> Result<Measured, CliError> {
-    // So that a round begins after the one before, as time goes on in a cluster.
-    let spans = || load.templates.iter().filter_map(Template::span);
-    let oldest = spans().map(|(oldest, _)| oldest).min().unwrap_or(0);
-    let newest = spans().map(|(_, newest)| newest).max().unwrap_or(0);
-    let round_us = newest - oldest + 1;
+    let round_us = round_us(load.templates);
     let (sent, next, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let started = Instant::now();
     let connection = || -> Result<Part, CliError> {

@@ -2,9 +2,11 @@
 //! answer against.
 
 mod baseline;
+mod dump;
 mod load;
 mod template;
 
 pub(crate) use baseline::{Baseline, baseline};
+pub(crate) use dump::dump;
 pub(crate) use load::{Load, Measured, load};
 pub(crate) use template::Template;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{print, print_json};
 use crate::args::{BenchArgs, OutputFormat};
-use crate::bench::{Baseline, Load, Measured, Template, baseline, load};
+use crate::bench::{Baseline, Load, Measured, Template, baseline, dump, load};
 use crate::error::{CliError, EXIT_FAILED, EXIT_HOLDS};
 use crate::ingest::{Input, Request, Requests};
 
@@ -19,6 +19,11 @@ const BATCH_EVENTS: u32 = 400;
 struct Outcome {
     service: Measured,
     baseline: Option<Baseline>,
+}
+
+#[derive(Serialize)]
+struct Dumped {
+    events: u64,
 }
 
 pub(super) fn run(args: &BenchArgs, output: OutputFormat) -> Result<u8, CliError> {
@@ -32,6 +37,14 @@ pub(super) fn run(args: &BenchArgs, output: OutputFormat) -> Result<u8, CliError
         return Err(CliError::Usage(
             "no file holds an EventList with events".into(),
         ));
+    }
+    if let Some(path) = &args.dump {
+        let events = dump(&templates, args.events, path)?;
+        match output {
+            OutputFormat::Json => print_json(&Dumped { events })?,
+            OutputFormat::Text => print(&format!("{events} events\n"))?,
+        }
+        return Ok(EXIT_HOLDS);
     }
     // Side by side: the baseline in the same run, on the disk that was named.
     let baseline = args

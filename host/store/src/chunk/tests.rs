@@ -237,7 +237,7 @@ proptest! {
         ),
     ) {
         let time = Timestamp::from_micros(-5);
-        let mut chunker = Chunker::new(7, 0, time, ChainHash::genesis("o"), [0; 32]);
+        let mut chunker = Chunker::new(64, 0, time, ChainHash::genesis("o"), [0; 32]);
         for (entry, body) in &items {
             let body = body.as_ref().map(|(salt, bytes)| Body { salt: *salt, bytes });
             chunker.push_bytes(entry, body).unwrap();
@@ -245,7 +245,7 @@ proptest! {
         let chunks = chunker.finish();
         prop_assert_eq!(chunks.len(), 1);
         let chunk = back(&chunks[0].encode().value).unwrap();
-        for (index, (entry, body)) in (7..).zip(&items) {
+        for (index, (entry, body)) in (64..).zip(&items) {
             prop_assert_eq!(chunk.entry(index), Some(&entry[..]));
             let body = body.as_ref().map(|(salt, bytes)| Body { salt: *salt, bytes });
             prop_assert_eq!(chunk.body(index), body);

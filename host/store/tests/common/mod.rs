@@ -2,6 +2,8 @@
 //! so that a reader can tell whether it got the right one.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod history;
+
 use auditchain_log::json::EventView;
 use auditchain_log::{ChainHash, Entry, EventRecord, Hash, TileId, Timestamp, Verdict, body_hash};
 use auditchain_store::{
