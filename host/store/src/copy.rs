@@ -25,7 +25,7 @@ pub fn copy_data_dir(dir: &Path, to: &Path) -> Result<(), StoreError> {
             dir: dir.to_owned(),
         });
     }
-    let _lock = DirLock::take_if_there(dir)?;
+    let _lock = DirLock::share_if_there(dir)?;
     let into = to.join(STORE_DIR);
     copy_files(&from, &into)?;
     copy_files(&from.join("blobs"), &into.join("blobs"))?;

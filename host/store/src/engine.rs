@@ -23,7 +23,7 @@ use crate::keys::{self, ChunkKind};
 use crate::limits::VALUE_BYTES_MAX;
 
 /// Few large segments: 0.86 of an append-only file, against 0.57 and less otherwise.
-const SEGMENT_BYTES: usize = 4 << 20;
+pub(crate) const SEGMENT_BYTES: usize = 4 << 20;
 /// Pages are small and read once; more cache bought nothing.
 const CACHE_BYTES: u64 = 64 << 20;
 

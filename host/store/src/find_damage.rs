@@ -12,27 +12,24 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use auditchain_log::TileId;
-
-use crate::block;
-use crate::chunk;
-use crate::error::{StoreError, What};
-use crate::frame::{self, HEADER_BYTES, Header, Kind};
-use crate::limits::VALUE_BYTES_MAX;
+use crate::error::StoreError;
+use crate::fsck::scan;
+use crate::fsck::value::{Found as FoundValue, Value};
 use crate::lock::DirLock;
 use crate::sled_store::{STORE_DIR, io_error};
 
-/// Bytes read at a time.
-const WINDOW_BYTES: usize = 4 << 20;
+/// Kinds that cover the log without gaps, each by itself: a chunk of entries and bodies,
+/// or of one of them.
+const CHUNKS: [u8; 3] = *b"bce";
+const TILE: u8 = b't';
 
 /// A value that was found damaged, or not found at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedValue {
-    /// What it is: entries, bodies or a tile.
-    pub what: What,
+    /// What it is, in words: entries, bodies or a tile.
+    pub what: String,
     /// Index of the first entry it holds; for a tile, of the first leaf under it.
     pub index: u64,
     /// How many entries it holds, or leaves under it.
@@ -55,7 +52,7 @@ pub fn find_damage(dir: &Path) -> Result<Vec<DamagedValue>, StoreError> {
             dir: dir.to_owned(),
         });
     }
-    let _lock = DirLock::take_if_there(dir)?;
+    let _lock = DirLock::share_if_there(dir)?;
     let mut found = Found::default();
     File::open(&path)
         .and_then(|file| found.scan(file))
@@ -63,81 +60,48 @@ pub fn find_damage(dir: &Path) -> Result<Vec<DamagedValue>, StoreError> {
     Ok(found.report())
 }
 
-/// Which value: its kind, id and count as its header says.
-type Key = (u8, u64, u32);
-
 #[derive(Default)]
 struct Found {
-    intact: BTreeSet<Key>,
-    damaged: BTreeSet<(Key, u64)>,
+    intact: BTreeSet<Value>,
+    damaged: BTreeSet<(Value, u64)>,
 }
 
 impl Found {
-    fn scan(&mut self, mut file: impl Read) -> std::io::Result<()> {
-        let mut window = Vec::with_capacity(WINDOW_BYTES + VALUE_BYTES_MAX);
-        let mut window_offset = 0_u64;
-        loop {
-            let read = (&mut file)
-                .take(WINDOW_BYTES as u64)
-                .read_to_end(&mut window)?;
-            // A value that begins in the last part of a window is looked at with the
-            // next one, when it is there whole; at the end of the file there is none.
-            let done = if read == 0 {
-                window.len()
-            } else {
-                window.len().saturating_sub(VALUE_BYTES_MAX)
-            };
-            for at in 0..done {
-                self.look_at(&window[at..], window_offset + at as u64);
-            }
-            if read == 0 {
-                return Ok(());
-            }
-            window.drain(..done);
-            window_offset += done as u64;
-        }
+    fn scan(&mut self, file: File) -> std::io::Result<()> {
+        scan(file, |bytes, offset| self.look_at(bytes, offset))
     }
 
     fn look_at(&mut self, bytes: &[u8], offset: u64) {
-        // Version, kind, codec, zero, dictionary: see `frame`.
-        let [1, kind, 0 | 1, 0, 0, 0, 0, 0, ..] = bytes else {
-            return;
-        };
-        let (kind, limit) = match kind {
-            b'e' => (Kind::Entries, chunk::ENTRIES_BYTES_MAX),
-            b'b' => (Kind::Bodies, chunk::BODIES_BYTES_MAX),
-            b't' => (Kind::Tile, block::TILE_BYTES),
-            _ => return,
-        };
-        let Ok(header) = Header::parse(bytes, kind, limit) else {
+        let Some(found) = FoundValue::parse(bytes) else {
             return; // what is missing shows as a gap
         };
-        let key = (kind as u8, header.id(), header.count());
-        let length = header.value_bytes();
-        let intact = length > VALUE_BYTES_MAX // its first part; taken on trust
-            || bytes.get(..length).is_some_and(|value| frame::decode(value, kind, limit).is_ok());
-        if intact {
-            self.intact.insert(key);
+        let value = found.value;
+        if !CHUNKS.contains(&value.kind) && value.kind != TILE {
+            return;
+        }
+        // Of several parts only the first is here; it is taken on trust.
+        if !found.is_whole() || found.holds(bytes) {
+            self.intact.insert(value);
         } else {
-            self.damaged.insert((key, offset));
+            self.damaged.insert((value, offset));
         }
     }
 
     fn report(self) -> Vec<DamagedValue> {
         let mut report = Vec::new();
-        for kind in [Kind::Entries, Kind::Bodies] {
+        for kind in CHUNKS {
             report.extend(self.gaps(kind));
         }
         let size = self.size();
-        for (key, offset) in &self.damaged {
-            let Some((what, index, count)) = describe(*key) else {
+        for (value, offset) in &self.damaged {
+            let (what, Some((index, count))) = value.describe() else {
                 continue;
             };
             // Garbage in the header itself: the real one is found as a gap.
             if index.checked_add(count).is_none_or(|end| end > size) {
                 continue;
             }
-            let has_intact_copy = self.intact.contains(key);
+            let has_intact_copy = self.intact.contains(value);
             let in_gap = |gap: &DamagedValue| gap.what == what && gap.index == index;
             if let Some(gap) = report.iter_mut().find(|gap| in_gap(gap)) {
                 gap.offset = Some(*offset);
@@ -157,55 +121,48 @@ impl Found {
 
     /// Entries that are there in some intact chunk, of entries or of bodies.
     fn size(&self) -> u64 {
-        let chunks = self.intact.iter().filter(|key| key.0 != Kind::Tile as u8);
+        let chunks = self.intact.iter().filter(|value| value.kind != TILE);
         chunks
-            .map(|key| key.1.saturating_add(key.2.into()))
+            .map(|value| value.id.saturating_add(value.count.into()))
             .max()
             .unwrap_or(0)
     }
 
-    /// What no intact chunk of this kind covers.
-    fn gaps(&self, kind: Kind) -> Vec<DamagedValue> {
-        let gap = |index: u64, end: u64| {
-            let (what, ..) = describe((kind as u8, 0, 1))?;
-            Some(DamagedValue {
-                what,
-                index,
-                count: end - index,
-                offset: None,
-                has_intact_copy: false,
-            })
+    /// What no intact chunk of this kind covers, if the store has such chunks.
+    fn gaps(&self, kind: u8) -> Vec<DamagedValue> {
+        let gap = |index: u64, end: u64| DamagedValue {
+            what: Value {
+                kind,
+                id: index,
+                count: 0,
+            }
+            .describe()
+            .0,
+            index,
+            count: end - index,
+            offset: None,
+            has_intact_copy: false,
         };
+        let damaged = self.damaged.iter().map(|(value, _)| value);
+        if !self
+            .intact
+            .iter()
+            .chain(damaged)
+            .any(|value| value.kind == kind)
+        {
+            return Vec::new();
+        }
         let mut covered = 0;
         let mut gaps = Vec::new();
-        for (_, first, count) in self
-            .intact
-            .range((kind as u8, 0, 0)..(kind as u8 + 1, 0, 0))
-        {
-            if *first > covered {
-                gaps.extend(gap(covered, *first));
+        for chunk in self.intact.iter().filter(|value| value.kind == kind) {
+            if chunk.id > covered {
+                gaps.push(gap(covered, chunk.id));
             }
-            covered = covered.max(first.saturating_add((*count).into()));
+            covered = covered.max(chunk.id.saturating_add(chunk.count.into()));
         }
         if self.size() > covered {
-            gaps.extend(gap(covered, self.size()));
+            gaps.push(gap(covered, self.size()));
         }
         gaps
     }
 }
-
-/// What it is, the first index and how many.
-fn describe((kind, id, count): Key) -> Option<(What, u64, u64)> {
-    match kind {
-        b'e' => Some((What::Entries, id, count.into())),
-        b'b' => Some((What::Bodies, id, count.into())),
-        _ => {
-            let level = u8::try_from(count).ok()?;
-            let leaves = 1_u64.checked_shl(8 * (u32::from(level) + 1))?;
-            let what = What::Tile(TileId { level, index: id });
-            Some((what, id.checked_mul(leaves)?, leaves))
-        }
-    }
-}
-
-const _: () = assert!(HEADER_BYTES < VALUE_BYTES_MAX && VALUE_BYTES_MAX < WINDOW_BYTES);

@@ -166,14 +166,6 @@ impl Header {
         })
     }
 
-    pub(crate) const fn id(&self) -> u64 {
-        self.id
-    }
-
-    pub(crate) const fn count(&self) -> u32 {
-        self.count
-    }
-
     /// Bytes of the whole value, at most `HEADER_BYTES` and twice the limit.
     pub(crate) const fn value_bytes(&self) -> usize {
         HEADER_BYTES + self.plain_bytes + self.packed_bytes

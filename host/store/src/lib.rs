@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`Store`] (the contract), [`limits`], [`Head`], [`EntryChunk`] and
 //! [`BodyChunk`] (what is read back), [`SledStore`] (the engine), [`HeadFile`] (the
-//! guard against rollback), [`copy_data_dir`] and [`find_damage`] (for auditors).
+//! guard against rollback), [`copy_data_dir`], [`check_files`] and [`find_damage`] (for
+//! auditors).
 //!
 //! What makes stock sled 0.34.7 fit for evidence, each where it is explained:
 //! - its flush is made an `fdatasync`, and the store refuses to run where that did not
@@ -24,6 +25,7 @@ mod engine;
 mod error;
 mod find_damage;
 mod frame;
+mod fsck;
 mod head;
 mod head_file;
 mod keys;
@@ -36,6 +38,7 @@ pub use contract::{BlockWrite, Body, Epoch, Store};
 pub use copy::copy_data_dir;
 pub use error::{AppendError, Damage, InvalidBlock, StoreError, What};
 pub use find_damage::{DamagedValue, find_damage};
+pub use fsck::{FileDamage, FilesReport, check_files};
 pub use head::Head;
 pub use head_file::HeadFile;
 pub use sled_store::SledStore;

@@ -234,7 +234,11 @@ fn damage_is_found_in_the_file_without_sled() {
             .map(|value| (value.what.clone(), value.index));
         // A tile whose header is unreadable leaves no gap to be noticed.
         if !matches!(what, What::Tile(_)) || at > 9 {
-            assert_eq!(named.collect::<Vec<_>>(), [(what, index)], "byte {at}");
+            assert_eq!(
+                named.collect::<Vec<_>>(),
+                [(what.to_string(), index)],
+                "byte {at}"
+            );
         }
     }
     fs::write(&file, &intact).unwrap();
