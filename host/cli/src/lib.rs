@@ -27,8 +27,8 @@ mod verb;
 
 pub use args::{Cli, Command, OutputFormat};
 pub use audit::{
-    AuditOptions, CheckpointReport, Finding, Findings, KeysReport, PolicyCount, Report, Rule,
-    SourceCount, audit,
+    AuditOptions, CheckpointReport, FilesSummary, Finding, Findings, KeysReport, PolicyCount,
+    Report, Rule, SourceCount, audit,
 };
 pub use error::CliError;
 pub use http::{Answer, Client, HttpError};

@@ -377,3 +377,103 @@ fn any_damage_to_the_files_is_a_verdict_and_never_a_panic() {
     // a tile is hit, its entries are named.
     assert!(failed > 0 && placed > 0, "{failed} failed, {placed} placed");
 }
+
+/// `auditchain verify --output json`: the exit code and the report.
+fn verified(dir: &Path) -> (Option<i32>, serde_json::Value) {
+    let output = auditchain(&["verify", dir.to_str().unwrap(), "--output", "json"]);
+    let report = serde_json::from_slice(&output.stdout).unwrap();
+    (output.status.code(), report)
+}
+
+/// The keys, as the service writes them.
+fn write_keys(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::create_dir(dir.join("keys")).unwrap();
+    for (file, key) in ["log-p256.pem", "log-ed25519.pem"].iter().zip(keys()) {
+        let path = dir.join("keys").join(file);
+        fs::write(&path, key.to_pem().unwrap().as_bytes()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn one_changed_byte_fails_the_directory_and_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &honest());
+    write_keys(dir.path());
+    let (code, report) = verified(dir.path());
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!(report["logHolds"], true);
+    assert_eq!(report["files"]["files"], 6, "{report:#}");
+    for (path, good) in files(dir.path()) {
+        let file = path.strip_prefix(dir.path()).unwrap().to_str().unwrap();
+        // The first, the last, some between; and a byte more, a byte less.
+        let flips = (0..6).map(|part| part * (good.len().max(1) - 1) / 5);
+        let mut spoilt: Vec<Vec<u8>> = flips
+            .filter(|at| *at < good.len())
+            .map(|at| {
+                let mut bad = good.clone();
+                bad[at] ^= 4;
+                bad
+            })
+            .collect();
+        spoilt.push([&good[..], b"x"].concat());
+        if let Some((_, less)) = good.split_last() {
+            spoilt.push(less.to_vec());
+        }
+        for (round, bad) in spoilt.into_iter().enumerate() {
+            fs::write(&path, bad).unwrap();
+            let (code, report) = verified(dir.path());
+            let said = report.to_string();
+            assert_eq!(code, Some(1), "{file}, {round}: {report:#}");
+            assert!(said.contains(file), "{file}, {round}: {report:#}");
+            fs::write(&path, &good).unwrap();
+        }
+        // Another file of that name, and the file gone.
+        let copy = path.with_extension("copy");
+        fs::write(&copy, &good).unwrap();
+        assert_eq!(verified(dir.path()).0, Some(1), "a copy of {file}");
+        fs::remove_file(&copy).unwrap();
+        fs::remove_file(&path).unwrap();
+        // Without its database it is no log; without its lock nobody ever had it open.
+        let expected = match file {
+            "store/db" => 2,
+            "lock" => 0,
+            _ => 1,
+        };
+        assert_eq!(verified(dir.path()).0, Some(expected), "without {file}");
+        fs::write(&path, &good).unwrap();
+        if file.starts_with("keys/") {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode));
+            mode(0o644).unwrap();
+            assert_eq!(verified(dir.path()).0, Some(1), "{file}, readable by all");
+            mode(0o600).unwrap();
+        }
+    }
+    let (code, report) = verified(dir.path());
+    assert_eq!(code, Some(0), "{report:#}");
+}
+
+#[test]
+fn damage_to_unused_space_leaves_the_log_standing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &honest());
+    // An opening more: sled clears what lies behind its log.
+    drop(SledStore::open(dir.path()).unwrap());
+    drop(SledStore::open(dir.path()).unwrap());
+    let path = dir.path().join("store/db");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    assert_eq!(bytes[last], 0);
+    bytes[last] = 7;
+    fs::write(&path, bytes).unwrap();
+    let output = auditchain(&["verify", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains(&format!("store/db at byte {last}: [file]")),
+        "{text}"
+    );
+    assert!(text.contains("The log itself holds"), "{text}");
+}
