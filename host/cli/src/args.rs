@@ -40,6 +40,8 @@ pub enum Command {
   auditchain verify /var/lib/auditchain --output json
 
 A data directory is verified from a copy (in TMPDIR); the service must not run on it.
+All its files are checked too, byte by byte: [file] names what is changed, missing or too
+many, also where the log itself holds.
 A body that is missing is a finding: nothing in the log says that one was erased.
 
 Environment: AUDITCHAIN_TOKEN is sent to a URL as bearer token; off loopback, bodies are for readers with a token.")]
