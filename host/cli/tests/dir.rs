@@ -12,7 +12,9 @@ use auditchain_cli::{
     AuditOptions, DirLog, Finding, LogSource as _, Report, Rule, SourceError, audit,
 };
 use auditchain_log::{ChainHash, Checkpoint, Entry, TileId, TreeEdge, leaf_hash, sign_note};
-use auditchain_store::{BlockWrite, Body, Head, HeadFile, SledStore, Store as _};
+use auditchain_store::{
+    BlockWrite, Body, Chunker, Head, HeadFile, SledStore, Store as _, encode_chunks,
+};
 use support::*;
 
 /// What the service keeps and no entry names.
@@ -37,6 +39,7 @@ fn write(dir: &Path, log: &MemoryLog) {
             .position(|entry| entry.block > block)
             .unwrap_or(entries.len());
         let mut tiles: Vec<(TileId, Vec<u8>)> = vec![];
+        let before = chain;
         for bytes in &log.entries[first..end] {
             chain = chain.next(bytes);
             edge.push(leaf_hash(bytes), &mut tiles);
@@ -71,19 +74,21 @@ fn write(dir: &Path, log: &MemoryLog) {
             .zip(log.blobs.values().map(Vec::as_slice))
             .collect();
         blobs.extend(UNNAMED);
-        let bodies: Vec<Option<Body<'_>>> = log.bodies[first..end]
-            .iter()
-            .map(|body| {
-                body.as_ref()
-                    .map(|(salt, bytes)| Body { salt: *salt, bytes })
-            })
-            .collect();
-        let slices: Vec<&[u8]> = log.entries[first..end].iter().map(Vec::as_slice).collect();
+        let time = entries[first].time;
+        let mut chunker = Chunker::new(first as u64, block, time, before, [0; 32]);
+        for (entry, body) in log.entries[first..end].iter().zip(&log.bodies[first..end]) {
+            let body = body
+                .as_ref()
+                .map(|(salt, bytes)| Body { salt: *salt, bytes });
+            chunker.push_bytes(entry, body).unwrap();
+        }
+        assert_eq!(chunker.chain(), chain);
+        let chunks = encode_chunks(&chunker.finish());
         let blobs = if block == 0 { &blobs[..] } else { &[] };
         let write = BlockWrite {
             head: &head,
-            entries: &slices,
-            bodies: &bodies,
+            chunks: &chunks,
+            erase: &[],
             tiles: &tiles,
             blobs,
         };
@@ -247,7 +252,8 @@ fn damage_to_a_value_that_no_entry_names_is_found() {
     write(dir.path(), &honest());
     let log = DirLog::open(dir.path()).unwrap();
     let names = log.value_names().unwrap();
-    assert_eq!(names.len(), 3 + UNNAMED.len());
+    // And the dictionary, which the store keeps by itself.
+    assert_eq!(names.len(), 3 + UNNAMED.len() + 1);
     for (name, value) in UNNAMED {
         assert_eq!(log.named_value(name).unwrap().as_deref(), Some(value));
     }

@@ -120,12 +120,7 @@ impl Entry {
     /// # Errors
     /// It would be longer than [`MAX_ENTRY_BYTES`].
     pub fn encode(&self) -> Result<Vec<u8>, EntryError> {
-        let bytes = serde_json::to_vec(&Wire::from_entry(self))
-            .map_err(|error| EntryError::Json(error.to_string()))?;
-        if bytes.len() > MAX_ENTRY_BYTES {
-            return Err(EntryError::TooLong(bytes.len()));
-        }
-        Ok(bytes)
+        encode_wire(&Wire::from_entry(self))
     }
 
     /// Reads a leaf and insists on its canonical form.
@@ -193,58 +188,75 @@ impl Entry {
     }
 }
 
+pub(crate) fn encode_wire(wire: &Wire<'_>) -> Result<Vec<u8>, EntryError> {
+    let bytes = serde_json::to_vec(wire).map_err(|error| EntryError::Json(error.to_string()))?;
+    if bytes.len() > MAX_ENTRY_BYTES {
+        return Err(EntryError::TooLong(bytes.len()));
+    }
+    Ok(bytes)
+}
+
 /// The members of all kinds, in the order of their names.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire<'a> {
+pub(crate) struct Wire<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    batch: Option<Cow<'a, BatchRecord>>,
-    block: u64,
+    pub(crate) batch: Option<Cow<'a, BatchRecord>>,
+    pub(crate) block: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    body: Option<Cow<'a, BodyCommitment>>,
+    pub(crate) body: Option<Cow<'a, BodyCommitment>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    event: Option<Cow<'a, EventRecord>>,
+    pub(crate) event: Option<Cow<'a, EventRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<Cow<'a, KeyRecord>>,
-    kind: Cow<'a, str>,
+    pub(crate) key: Option<Cow<'a, KeyRecord>>,
+    pub(crate) kind: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    policies: Option<Cow<'a, [PolicyRecord]>>,
-    prev: Hash,
+    pub(crate) policies: Option<Cow<'a, [PolicyRecord]>>,
+    pub(crate) prev: Hash,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    rbac: Option<Cow<'a, RbacRecord>>,
+    pub(crate) rbac: Option<Cow<'a, RbacRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    rejection: Option<Cow<'a, RejectionRecord>>,
+    pub(crate) rejection: Option<Cow<'a, RejectionRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    seal: Option<Cow<'a, SealRecord>>,
+    pub(crate) seal: Option<Cow<'a, SealRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    source: Option<Cow<'a, str>>,
-    time: Timestamp,
+    pub(crate) source: Option<Cow<'a, str>>,
+    pub(crate) time: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    undecodable: Option<Cow<'a, str>>,
-    v: u8,
+    pub(crate) undecodable: Option<Cow<'a, str>>,
+    pub(crate) v: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    verdict: Option<Cow<'a, Verdict>>,
+    pub(crate) verdict: Option<Cow<'a, Verdict>>,
 }
 
 impl<'a> Wire<'a> {
-    fn from_entry(entry: &'a Entry) -> Self {
-        let mut wire = Self {
+    /// What all kinds have.
+    pub(crate) fn common(block: u64, time: Timestamp, prev: Hash, kind: &'a str) -> Self {
+        Self {
             batch: None,
-            block: entry.block,
-            body: entry.body().map(Cow::Borrowed),
+            block,
+            body: None,
             event: None,
             key: None,
-            kind: entry.kind().into(),
+            kind: kind.into(),
             policies: None,
-            prev: entry.prev,
+            prev,
             rbac: None,
             rejection: None,
             seal: None,
             source: None,
-            time: entry.time,
+            time,
             undecodable: None,
             v: ENTRY_VERSION,
+            verdict: None,
+        }
+    }
+
+    fn from_entry(entry: &'a Entry) -> Self {
+        let mut wire = Self {
+            body: entry.body().map(Cow::Borrowed),
             verdict: entry.verdict().map(Cow::Borrowed),
+            ..Self::common(entry.block, entry.time, entry.prev, entry.kind())
         };
         match &entry.payload {
             Payload::Event {

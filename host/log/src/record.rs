@@ -108,6 +108,27 @@ pub struct Verdict {
     pub valid: bool,
 }
 
+impl Verdict {
+    /// True for the usual one: valid, and nothing to say.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.valid && self.findings.is_empty()
+    }
+
+    /// Its canonical JSON, as it stands in an entry.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // A struct of strings: serialising it can't fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; `None` for anything else.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
 /// What one policy said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,14 +10,16 @@ use auditchain_store::HeadFile;
 use clap::Parser as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Args, Config, LogFormat};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::open::{OpenError, open};
 use crate::published::Latest;
-use crate::sequencer::QUEUE_REQUESTS_MAX;
+use crate::queue::Queue;
+use crate::rate::Rates;
 use crate::serve::{App, decoders, router};
 
 /// Exit code of wrong usage or configuration.
@@ -102,12 +104,15 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
 
-    let (queue, jobs) = mpsc::channel(QUEUE_REQUESTS_MAX);
+    let queue = Arc::new(Queue::default());
     let sequencer = opened.sequencer;
     let (ending, mut ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("sequencer".into())
-        .spawn(move || ending.send(sequencer.run(jobs)))
+        .spawn({
+            let queue = Arc::clone(&queue);
+            move || ending.send(sequencer.run(&queue))
+        })
         .map_err(RunError::Serve)?;
     let (stop_following, stop) = oneshot::channel();
     let following = tokio::spawn(follow(Arc::clone(&opened.latest), opened.head_file, stop));
@@ -123,7 +128,15 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
     drop(out);
 
     let app = Arc::new(App {
-        inflight_kib: Arc::new(Semaphore::new(config.inflight_bytes_max >> 10)),
+        memory: Memory::new(config.inflight_bytes_max, config.body_bytes_max),
+        rates: Rates::new(
+            config.source_bytes_per_second,
+            config
+                .sources
+                .iter()
+                .filter_map(|source| Some((source.name.clone(), source.bytes_per_second?))),
+            config.body_bytes_max,
+        ),
         seen_sources: Mutex::new(
             published
                 .watermarks
@@ -135,9 +148,7 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         latest: Arc::clone(&opened.latest),
         store: opened.store,
         decoders: decoders(),
-        // Handlers upgrade it; when ours is dropped the sequencer's queue ends, even if
-        // a connection lives on.
-        queue: queue.downgrade(),
+        queue: Arc::clone(&queue),
         tags: opened.tags,
         vkeys: opened.vkeys,
         policies: opened.policies,
@@ -161,8 +172,8 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         }
     }
 
-    // The last sender goes: the sequencer writes what waits and ends.
-    drop(queue);
+    // The sequencer writes what waits and ends, even if a connection lives on.
+    queue.close();
     let drained = ended.await;
     let _ = stop_following.send(());
     let _ = following.await;

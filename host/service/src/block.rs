@@ -1,12 +1,17 @@
 //! One block under construction: entries are encoded, chained and hashed into the
 //! tree in their order; what the store needs is collected on the way.
 
-use auditchain_log::{
-    BodyCommitment, Entry, EntryError, Payload, SignerKey, TileId, Timestamp, body_hash, leaf_hash,
-    sign_note,
-};
-use auditchain_store::{AppendError, BlockWrite, Body, Epoch, Store, StoreError};
+use std::sync::Arc;
 
+use auditchain_log::{
+    BodyCommitment, EntryError, Payload, SignerKey, TileId, Timestamp, leaf_hash, sign_note,
+};
+use auditchain_store::{
+    AppendError, BlockWrite, ChunkError, Chunker, EncodedChunk, Epoch, EventParts, Head, Store,
+    StoreError, encode_chunks,
+};
+
+use crate::fresh::FreshError;
 use crate::keys::{self, KeysError};
 use crate::published::Published;
 use crate::state::LogState;
@@ -22,40 +27,66 @@ pub(crate) enum BlockError {
     Entry(#[from] EntryError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Fresh(#[from] FreshError),
 }
 
-/// A block that is not in the store yet. `state` runs ahead of the store until
-/// [`Self::append`] succeeds; if it fails, the state must be loaded again.
+impl From<ChunkError> for BlockError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Entry(error) => Self::Entry(error),
+            ChunkError::Invalid(error) => Self::Append(error.into()),
+            // Of a newer store; it says itself what it is.
+            error => Self::Entry(EntryError::Json(error.to_string())),
+        }
+    }
+}
+
+/// A block under construction. `state` runs ahead of the store until the block is
+/// written; if it can't be, the state must be loaded again.
 pub(crate) struct Block<'a> {
     state: &'a mut LogState,
     number: u64,
     time: Timestamp,
     size_before: u64,
-    entries: Vec<Vec<u8>>,
-    bodies: Vec<Option<Body<'a>>>,
+    chunker: Chunker<'a>,
     tiles: Vec<(TileId, Vec<u8>)>,
     blobs: Vec<(String, Vec<u8>)>,
+}
+
+/// A block that is complete and signed, and not in the store yet.
+pub(crate) struct SealedBlock {
+    size_before: u64,
+    head: Head,
+    chunks: Vec<EncodedChunk>,
+    tiles: Vec<(TileId, Vec<u8>)>,
+    blobs: Vec<(String, Vec<u8>)>,
+    /// What readers see once it is written.
+    pub(crate) published: Arc<Published>,
 }
 
 impl<'a> Block<'a> {
     /// Starts the next block at the host's time, or at the time of the block before
     /// if the host's clock went back.
-    pub(crate) fn start(state: &'a mut LogState, now_us: i64) -> Self {
+    ///
+    /// # Errors
+    /// The system gives no randomness, of which a block's salts are made.
+    pub(crate) fn start(state: &'a mut LogState, now_us: i64) -> Result<Self, KeysError> {
         let number = state.blocks;
         let time = Timestamp::from_micros(now_us.max(state.time_us));
         let size_before = state.size;
+        let chunker = Chunker::new(size_before, number, time, state.chain, keys::random()?);
         state.blocks += 1;
         state.time_us = time.as_micros();
-        Self {
+        Ok(Self {
             state,
             number,
             time,
             size_before,
-            entries: vec![],
-            bodies: vec![],
+            chunker,
             tiles: vec![],
             blobs: vec![],
-        }
+        })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -70,41 +101,38 @@ impl<'a> Block<'a> {
         self.state
     }
 
-    /// Adds an entry and returns its index.
-    pub(crate) fn push(
-        &mut self,
-        payload: Payload,
-        body: Option<Body<'a>>,
-    ) -> Result<u64, EntryError> {
-        let prev = self.state.chain.hash();
-        let entry = Entry {
-            block: self.number,
-            time: self.time,
-            prev,
-            payload,
-        };
-        let bytes = entry.encode()?;
-        let index = self.state.size;
-        self.state.chain = self.state.chain.next(&bytes);
-        self.state.edge.push(leaf_hash(&bytes), &mut self.tiles);
-        self.state.size += 1;
-        self.entries.push(bytes);
-        self.bodies.push(body);
-        Ok(index)
+    /// Adds an entry without a body and returns its index.
+    pub(crate) fn push(&mut self, payload: Payload) -> Result<u64, ChunkError> {
+        let entry = self.chunker.push(payload)?;
+        Ok(self.add(&entry))
     }
 
-    /// Adds an entry that commits to a body, with a salt drawn for it.
+    /// Adds an event, with a salt made for it.
+    pub(crate) fn push_event(
+        &mut self,
+        parts: EventParts<'_>,
+        body: &'a [u8],
+    ) -> Result<u64, ChunkError> {
+        let entry = self.chunker.push_event(parts, body)?;
+        Ok(self.add(&entry))
+    }
+
+    /// Adds another entry that commits to a body, with a salt made for it.
     pub(crate) fn push_with_body(
         &mut self,
-        bytes: &'a [u8],
+        body: &'a [u8],
         payload: impl FnOnce(BodyCommitment) -> Payload,
-    ) -> Result<u64, BlockError> {
-        let salt = keys::random()?;
-        let commitment = BodyCommitment {
-            hash: body_hash(&salt, bytes),
-            size: bytes.len() as u64,
-        };
-        Ok(self.push(payload(commitment), Some(Body { salt, bytes }))?)
+    ) -> Result<u64, ChunkError> {
+        let entry = self.chunker.push_with_body(body, payload)?;
+        Ok(self.add(&entry))
+    }
+
+    fn add(&mut self, entry: &[u8]) -> u64 {
+        let index = self.state.size;
+        self.state.chain = self.chunker.chain();
+        self.state.edge.push(leaf_hash(entry), &mut self.tiles);
+        self.state.size += 1;
+        index
     }
 
     /// Notes an event that this block writes. Only what was accepted moves the
@@ -121,8 +149,12 @@ impl<'a> Block<'a> {
         self.state.dedup.add(tag, stage_time_us, index);
         if let Some(us) = stage_time_us.filter(|_| valid) {
             let us = us.min(self.time.as_micros());
-            let watermark = self.state.watermarks.entry(source.into()).or_insert(us);
-            *watermark = us.max(*watermark);
+            match self.state.watermarks.get_mut(source) {
+                Some(watermark) => *watermark = us.max(*watermark),
+                None => {
+                    self.state.watermarks.insert(source.into(), us);
+                }
+            }
         }
     }
 
@@ -136,37 +168,45 @@ impl<'a> Block<'a> {
         self.blobs.push((name, bytes));
     }
 
-    /// Signs the checkpoint and writes the block under it: one atomic write, one fsync.
-    /// Nothing is in the store that is not signed; nothing signed is shown before it is
-    /// in the store.
+    /// Completes the block, compressed, and signs the checkpoint over it. Nothing is in
+    /// the store that is not signed; nothing signed is shown before it is in the store.
+    pub(crate) fn seal(mut self, keys: &[SignerKey]) -> SealedBlock {
+        self.blobs.extend(self.state.freeze_run());
+        let checkpoint = self.state.checkpoint();
+        let note = sign_note(&checkpoint.to_text(), keys);
+        SealedBlock {
+            size_before: self.size_before,
+            head: self.state.head(&checkpoint, &note),
+            chunks: encode_chunks(&self.chunker.finish()),
+            tiles: self.tiles,
+            blobs: self.blobs,
+            published: Arc::new(Published::of(self.state, checkpoint, note)),
+        }
+    }
+}
+
+impl SealedBlock {
+    /// Writes the block: one atomic write, one fsync.
     ///
     /// A crash before this returns leaves the log as it was before the block, or with
     /// the whole block, whose senders were not answered and will send again: they
     /// find duplicates.
-    pub(crate) fn append(
-        mut self,
-        keys: &[SignerKey],
-        epoch: Epoch,
-        store: &impl Store,
-    ) -> Result<Published, AppendError> {
-        self.blobs.extend(self.state.freeze_run());
-        let checkpoint = self.state.checkpoint();
-        let note = sign_note(&checkpoint.to_text(), keys);
-        let head = self.state.head(&checkpoint, &note);
-        let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
+    ///
+    /// # Errors
+    /// See [`Store::append`].
+    pub(crate) fn append(&self, epoch: Epoch, store: &impl Store) -> Result<(), AppendError> {
         let blobs: Vec<(&str, &[u8])> = self
             .blobs
             .iter()
             .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
             .collect();
         let write = BlockWrite {
-            head: &head,
-            entries: &entries,
-            bodies: &self.bodies,
+            head: &self.head,
+            chunks: &self.chunks,
+            erase: &[],
             tiles: &self.tiles,
             blobs: &blobs,
         };
-        store.append(epoch, self.size_before, &write)?;
-        Ok(Published::of(self.state, checkpoint, note))
+        store.append(epoch, self.size_before, &write)
     }
 }

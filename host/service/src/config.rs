@@ -93,6 +93,9 @@ pub(crate) struct Config {
     pub(crate) body_bytes_max: usize,
     /// Bytes of requests that may wait, bytes.
     pub(crate) inflight_bytes_max: usize,
+    /// What a source may send that has no rate of its own, bytes a second; none: no
+    /// limit.
+    pub(crate) source_bytes_per_second: Option<u64>,
 }
 
 /// A sender.
@@ -104,6 +107,9 @@ pub(crate) struct SourceConfig {
     /// SHA-256 of its bearer token, hex; none: no token is asked for.
     #[serde(default)]
     pub(crate) token_sha256: Option<Hash>,
+    /// What it may send; none: `limits.sourceBytesPerSecond`.
+    #[serde(default)]
+    pub(crate) bytes_per_second: Option<u64>,
 }
 
 /// Someone who may read bodies, modules, settings and snapshots.
@@ -147,6 +153,8 @@ struct LimitsConfig {
     body_bytes: Option<usize>,
     #[serde(default)]
     inflight_bytes: Option<usize>,
+    #[serde(default)]
+    source_bytes_per_second: Option<u64>,
 }
 
 /// What is wrong with the configuration: all of it.
@@ -194,6 +202,7 @@ impl Config {
                 .limits
                 .inflight_bytes
                 .unwrap_or(DEFAULT_INFLIGHT_BYTES_MAX),
+            source_bytes_per_second: file.limits.source_bytes_per_second,
         };
         config.check(args.insecure_listen, &mut mistakes);
         if mistakes.is_empty() {
@@ -218,6 +227,15 @@ impl Config {
                 "sources: {} are over the limit of {MAX_SOURCES}",
                 self.sources.len()
             ));
+        }
+        let rates = self.sources.iter().map(|source| source.bytes_per_second);
+        if rates
+            .chain([self.source_bytes_per_second])
+            .any(|rate| rate == Some(0))
+        {
+            mistakes.push(
+                "bytesPerSecond: must be at least 1; to refuse a source, leave it out".into(),
+            );
         }
         if let Some(Err(error)) = self.origin.as_deref().map(Checkpoint::check_origin) {
             mistakes.push(format!("origin: {error}"));

@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
+use auditchain_log::RejectionRecord;
 use auditchain_log::json::EventView;
-use auditchain_log::{Entry, RejectionRecord};
-use auditchain_store::{Store, StoreError};
+use auditchain_store::{Chunk, Store, StoreError};
 
 use crate::decode::{Batch, Event, Kind, TagKey};
 use crate::dedup::Dedup;
@@ -45,17 +45,31 @@ pub(crate) struct NewRejection<'j> {
     pub(crate) tag: u64,
 }
 
-/// Sorts the known from the new.
+/// Why it can't be said what is new.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FreshError {
+    /// The store fails or is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It may be in the block that is being written: ask again when that is on disk.
+    #[error("it may be in the block that is being written")]
+    UnderWay,
+}
+
+/// Sorts the known from the new. Of the log, the first `stored` entries are on disk.
 ///
 /// # Errors
-/// The store fails or is damaged.
+/// See [`FreshError`].
 pub(crate) fn find<'j>(
     jobs: &'j [Job],
-    dedup: &mut Dedup,
+    dedup: &Dedup,
     tags: &TagKey,
     store: &impl Store,
-) -> Result<New<'j>, StoreError> {
+    stored: u64,
+) -> Result<New<'j>, FreshError> {
     let mut in_block = InBlock::default();
+    // A batch that comes again lies in few chunks, one behind the other.
+    let mut last_read = None;
     let mut new = New {
         batches: vec![],
         rejections: vec![],
@@ -73,7 +87,9 @@ pub(crate) fn find<'j>(
                             view.stage_timestamp_us(),
                             event.bytes,
                             dedup,
+                            &mut last_read,
                             store,
+                            stored,
                         )?
                     {
                         new.duplicates[job] += 1;
@@ -92,7 +108,9 @@ pub(crate) fn find<'j>(
                 body,
             } => {
                 let tag = tags.tag(Kind::Rejection, source, body);
-                if !in_block.holds(tag, source, body) && !in_log(tag, None, body, dedup, store)? {
+                if !in_block.holds(tag, source, body)
+                    && !in_log(tag, None, body, dedup, &mut last_read, store, stored)?
+                {
                     in_block.add(tag, source, body);
                     new.rejections.push(NewRejection {
                         source,
@@ -107,33 +125,31 @@ pub(crate) fn find<'j>(
     Ok(new)
 }
 
-/// A tag that matches is confirmed against the body itself. Where the body is gone, the
-/// entry still says that there was one, and the tag decides: nobody without the key can
-/// make it match.
+/// A tag that matches is confirmed against the body itself. An erased body is no
+/// duplicate of anything: what is sent again after that is kept again, as evidence.
 fn in_log(
     tag: u64,
     time_us: Option<i64>,
     bytes: &[u8],
-    dedup: &mut Dedup,
+    dedup: &Dedup,
+    last_read: &mut Option<Chunk>,
     store: &impl Store,
-) -> Result<bool, StoreError> {
-    for index in dedup.candidates(tag, time_us, store)? {
-        let chunk = store.bodies_at(index)?;
-        let same = match chunk.as_ref().and_then(|chunk| chunk.get(index)) {
-            Some(body) => body.bytes == bytes,
-            None => had_body(index, store)?,
-        };
-        if same {
+    stored: u64,
+) -> Result<bool, FreshError> {
+    for index in dedup.candidates(tag, time_us) {
+        if index >= stored {
+            return Err(FreshError::UnderWay);
+        }
+        let is_of = |chunk: &Chunk| (chunk.first()..chunk.end()).contains(&index);
+        if !last_read.as_ref().is_some_and(is_of) {
+            *last_read = store.chunk_at(index)?;
+        }
+        let body = last_read.as_ref().and_then(|chunk| chunk.body(index));
+        if body.is_some_and(|body| body.bytes == bytes) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-fn had_body(index: u64, store: &impl Store) -> Result<bool, StoreError> {
-    let chunk = store.entries_at(index)?;
-    let entry = chunk.as_ref().and_then(|chunk| chunk.get(index));
-    Ok(entry.is_some_and(|bytes| Entry::parse(bytes).is_ok_and(|entry| entry.body().is_some())))
 }
 
 /// What this block holds already.

@@ -2,9 +2,9 @@
 //! log out.
 //!
 //! One event's way, in reading order: `serve::ingest` (authenticate, bound, receive),
-//! `decode` (split, canonicalise), `sequencer` (one block: `fresh` finds what is new,
-//! `judge` asks the policies, `block` chains and appends; then sign and answer) with
-//! `state`, then `published` and the rest
+//! `decode` (split, canonicalise), `queue` (wait, fair between sources), `sequencer`
+//! (one block: `fresh` finds what is new, `judge` asks the policies, `block` chains and
+//! seals) with `state`, `storer` (write, publish, answer), then `published` and the rest
 //! of `serve` (read). `open` makes a running log of a data directory,
 //! `app` a service of it.
 
@@ -17,15 +17,19 @@ mod dedup;
 mod fresh;
 mod judge;
 mod keys;
+mod memory;
 mod metrics;
 mod open;
 mod policies;
 mod problem;
 mod published;
+mod queue;
+mod rate;
 mod sequencer;
 mod serve;
 mod stages;
 mod state;
+mod storer;
 mod verdict;
 
 pub use app::main;

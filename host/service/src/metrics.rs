@@ -26,6 +26,10 @@ pub(crate) struct Metrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
     /// From the first byte of a batch to its acknowledgement.
     pub(crate) ack: Histogram,
+    /// From a batch's bytes to canonical events.
+    pub(crate) decode: Histogram,
+    /// All of the sequencer's work on a block, verification included.
+    pub(crate) build: Histogram,
     /// A block's verification.
     pub(crate) verify: Histogram,
     /// A block's write and fsync.
@@ -91,6 +95,8 @@ impl Metrics {
             findings: Family::default(),
             requests: Family::default(),
             ack: seconds(),
+            decode: seconds(),
+            build: seconds(),
             verify: seconds(),
             append: seconds(),
             blocks: Counter::default(),
@@ -125,6 +131,18 @@ impl Metrics {
             "Time from a batch's arrival to its acknowledgement",
             Unit::Seconds,
             self.ack.clone(),
+        );
+        r.register_with_unit(
+            "decode",
+            "Time to split and canonicalise a batch",
+            Unit::Seconds,
+            self.decode.clone(),
+        );
+        r.register_with_unit(
+            "build",
+            "Time to build a block, its verification included",
+            Unit::Seconds,
+            self.build.clone(),
         );
         r.register_with_unit(
             "verify",

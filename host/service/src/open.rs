@@ -15,7 +15,7 @@ use auditchain_log::{
     Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, Note, Payload, PolicyRecord,
     RbacRecord, SealRecord, SignerKey, TreeSize, root_at,
 };
-use auditchain_store::{AppendError, HeadFile, SledStore, Store, StoreError};
+use auditchain_store::{AppendError, ChunkError, HeadFile, SledStore, Store, StoreError};
 
 use crate::block::Block;
 use crate::config::Config;
@@ -26,6 +26,7 @@ use crate::policies::Policies;
 use crate::published::{Latest, Published, PublishedTiles};
 use crate::sequencer::Sequencer;
 use crate::state::LogState;
+use crate::storer::{Publisher, Storer};
 
 /// Where the key of the duplicate index is kept.
 const TAG_KEY_BLOB: &str = "tag-key";
@@ -86,6 +87,20 @@ pub(crate) enum OpenError {
     /// An entry can't be written.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// The system gives no thread.
+    #[error("can't start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+impl From<ChunkError> for OpenError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Entry(error) => Self::Entry(error),
+            ChunkError::Invalid(error) => Self::Append(error.into()),
+            // Of a newer store; it says itself what it is.
+            error => Self::Entry(EntryError::Json(error.to_string())),
+        }
+    }
 }
 
 /// An open log: the sequencer to run, and what readers need.
@@ -174,31 +189,37 @@ pub(crate) fn open(
         kept,
         rbac,
     } = policies;
+    let publisher = Publisher {
+        latest: Arc::clone(&latest),
+        metrics,
+    };
+    let storer = Storer::start(Arc::clone(&store), publisher.clone()).map_err(OpenError::Thread)?;
     let mut sequencer = Sequencer {
         store: Arc::clone(&store),
         epoch,
+        last: latest.load_full(),
         state,
         policies: set,
         rbac_snapshot: rbac.as_ref().map(|rbac| rbac.digest.to_string()),
         vkeys: vkeys(&keys),
         keys,
         tags,
-        latest: Arc::clone(&latest),
-        metrics,
+        storer,
+        publisher,
     };
-    let signed = sequencer.signed();
+    let signed = Arc::new(sequencer.signed());
     if let Some(head) = &head {
         // Both signatures are deterministic, so what we sign now is what we signed then.
         if head.note != signed.note.as_bytes() {
             return Err(OpenError::Unsigned(head.size));
         }
-        sequencer.publish(signed);
+        sequencer.last = Arc::clone(&signed);
+        sequencer.publisher.publish(signed);
         refuse_rollback(&sequencer, &head_file, accept_store_as_it_is)?;
     }
     if sequencer.state.in_force != Some(in_force) {
         sequencer.state.in_force = Some(in_force);
-        let published = write_in_force(&mut sequencer, &records, kept, rbac)?;
-        sequencer.publish(published);
+        write_in_force(&mut sequencer, &records, kept, rbac)?;
     }
     head_file.write(latest.load().note.as_bytes())?;
     let vkeys = sequencer.vkeys.clone();
@@ -235,7 +256,7 @@ fn read_tag_key(store: &impl Store) -> Result<TagKey, StoreError> {
 /// The checkpoint beside the store was signed after a commit: the store must hold at
 /// least that, and the same.
 fn refuse_rollback(sequencer: &Sequencer, file: &HeadFile, accept: bool) -> Result<(), OpenError> {
-    let published = sequencer.latest.load();
+    let published = Arc::clone(&sequencer.last);
     let result = match file.read()? {
         None => Err("the file checkpoint is missing".into()),
         Some(note) => compare(&note, sequencer, &published)?,
@@ -300,23 +321,22 @@ fn write_in_force(
     records: &[PolicyRecord],
     kept: Vec<(Hash, Vec<u8>)>,
     rbac: Option<RbacRecord>,
-) -> Result<Published, OpenError> {
-    let seal = sequencer.latest.load_full();
+) -> Result<(), OpenError> {
     let now_us = jiff::Timestamp::now()
         .as_microsecond()
         .max(sequencer.state.time_us);
-    let verdict = (sequencer.state.size > 0).then(|| sequencer.judge_seal(&seal, now_us));
+    let verdict = (sequencer.state.size > 0).then(|| sequencer.judge_seal(now_us));
     let genesis_keys = if verdict.is_none() {
         sequencer.vkeys.clone()
     } else {
         Vec::new()
     };
-    let mut block = Block::start(&mut sequencer.state, now_us);
+    let mut block = Block::start(&mut sequencer.state, now_us)?;
     if let Some(verdict) = verdict {
         let seal = SealRecord {
-            note: seal.note.clone(),
+            note: sequencer.last.note.clone(),
         };
-        block.push(Payload::Seal { seal, verdict }, None)?;
+        block.push(Payload::Seal { seal, verdict })?;
     } else {
         block.keep(TAG_KEY_BLOB.into(), sequencer.tags.0.to_vec());
         block.state().keys.clone_from(&genesis_keys);
@@ -328,21 +348,22 @@ fn write_in_force(
             source: None,
             state: KeyState::Begin,
         };
-        block.push(Payload::Key(record), None)?;
+        block.push(Payload::Key(record))?;
     }
-    block.push(
-        Payload::Policy {
-            policies: records.to_vec(),
-        },
-        None,
-    )?;
+    block.push(Payload::Policy {
+        policies: records.to_vec(),
+    })?;
     if let Some(rbac) = rbac {
-        block.push(Payload::Rbac(rbac), None)?;
+        block.push(Payload::Rbac(rbac))?;
     }
     // The same module twice, or settings that were in force before: kept once.
     let kept: BTreeMap<Hash, Vec<u8>> = kept.into_iter().collect();
     for (digest, bytes) in kept {
         block.keep(format!("sha256/{digest}"), bytes);
     }
-    Ok(block.append(&sequencer.keys, sequencer.epoch, &*sequencer.store)?)
+    let block = block.seal(&sequencer.keys);
+    block.append(sequencer.epoch, &*sequencer.store)?;
+    sequencer.last = Arc::clone(&block.published);
+    sequencer.publisher.publish(block.published);
+    Ok(())
 }

@@ -6,8 +6,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::rate::OverRate;
+
 /// Seconds after which a sender should try again. An apiserver obeys up to 30.
-const RETRY_AFTER_S: u16 = 1;
+const RETRY_AFTER_S: u64 = 1;
 
 /// Content type of problem details.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -19,6 +21,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     title: &'static str,
     detail: String,
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -27,6 +30,7 @@ impl Problem {
             status,
             title,
             detail: detail.into(),
+            retry_after_s: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S),
         }
     }
 
@@ -110,6 +114,18 @@ impl Problem {
         )
     }
 
+    /// 429: more than the source's rate; nothing was taken.
+    pub(crate) fn over_rate(over: &OverRate) -> Self {
+        Self {
+            retry_after_s: Some(over.retry_after_s),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "The source is over its rate",
+                over.to_string(),
+            )
+        }
+    }
+
     /// 503: try again soon; nothing was taken.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Try again", detail)
@@ -142,8 +158,8 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

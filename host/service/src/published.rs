@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use auditchain_log::{
-    Checkpoint, EntryBundle, Hash, LeafIndex, TILE_WIDTH, TileId, TileReader, TileRef, TreeEdge,
-    TreeSize,
+    Checkpoint, EntryBundle, Hash, TILE_WIDTH, TileId, TileReader, TileRef, TreeEdge, TreeSize,
 };
 use auditchain_store::{Store, StoreError, What};
 
@@ -130,12 +129,13 @@ pub(crate) fn for_entries(
     let mut index = first;
     while index < end {
         let chunk = store
-            .entries_at(index)?
+            .chunk_at(index)?
             .ok_or_else(|| damaged(What::Entries, Some(index)))?;
-        while let Some(entry) = chunk.get(index).filter(|_| index < end) {
-            each(index, entry)?;
-            index += 1;
+        for i in index..chunk.end().min(end) {
+            let entry = chunk.entry(i);
+            each(i, entry.ok_or_else(|| damaged(What::Entries, Some(i)))?)?;
         }
+        index = chunk.end();
     }
     Ok(())
 }
@@ -165,14 +165,4 @@ impl<S: Store> TileReader for PublishedTiles<'_, S> {
             Ok(hashes)
         }
     }
-}
-
-/// An entry of the published log.
-///
-/// # Errors
-/// The store fails or is damaged.
-pub(crate) fn entry(index: LeafIndex, store: &impl Store) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(store
-        .entries_at(index.0)?
-        .and_then(|chunk| chunk.get(index.0).map(<[u8]>::to_vec)))
 }

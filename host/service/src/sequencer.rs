@@ -1,5 +1,11 @@
-//! The one writer of the log. All that waits becomes one block: one verification,
-//! one fsync, one signature for many requests. Reads top to bottom in [`Sequencer::block`].
+//! The one sequencer of the log. All that waits becomes one block: one verification,
+//! one fsync, one signature for many requests. Reads top to bottom in
+//! [`Sequencer::build`].
+//!
+//! A block is built while the one before is being written (`storer`). Nothing is built
+//! ahead of a block under way unless requests wait: an idle log answers at once, a busy
+//! one batches. If a block can't be written, what was built on it is thrown away, the
+//! state is read back from the store, and the requests are built again.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,37 +14,39 @@ use auditchain_log::{
     EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, Verdict, sign_note,
 };
 use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
-use auditchain_store::{AppendError, Epoch, SledStore, Store as _, StoreError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError};
+use tokio::sync::oneshot;
 
 use crate::alert::Alerts;
-use crate::block::{Block, BlockError};
+use crate::block::{Block, BlockError, SealedBlock};
 use crate::decode::{Batch, TagKey};
-use crate::fresh::{self, NewBatch, NewRejection};
+use crate::fresh::{self, FreshError, New, NewBatch, NewRejection};
 use crate::judge;
-use crate::metrics::{EventLabels, Metrics, SourceLabels};
-use crate::published::{Latest, Published};
+use crate::memory::Held;
+use crate::published::Published;
+use crate::queue::{BlockBounds, Queue};
 use crate::state::LogState;
+use crate::storer::{Gone, Lost, Pending, Publisher, Storer};
 use crate::verdict;
 
-/// Events after which no further request joins a block: bounds what a request at the
-/// head of the queue waits for. One request is never split.
-pub(crate) const BLOCK_EVENTS_MAX: usize = 8192;
-/// Bytes after which no further request joins a block: with one more of the largest
+/// When a block takes no further request. Events: bounds what a request at the head of
+/// the queue waits for; one request is never split. Bytes: with one more of the largest
 /// size it still fits the store's bound on a block.
-pub(crate) const BLOCK_BYTES_MAX: usize = 16 << 20;
-/// Requests that may wait; their bytes are bounded before they get here.
-pub(crate) const QUEUE_REQUESTS_MAX: usize = 1024;
+const BOUNDS: BlockBounds = BlockBounds {
+    events: 8192,
+    bytes: 16 << 20,
+};
 
-/// A request that waits for its block. The permit stands for its bytes.
+/// A request that waits for its block.
 #[derive(Debug)]
 pub(crate) struct Job {
     /// What to write.
     pub(crate) work: Work,
     /// When it arrived.
     pub(crate) arrived: Instant,
-    /// Released when the job is done.
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// Its memory; given back when the job is done.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) held: Held,
     /// Where the sender waits.
     pub(crate) reply: oneshot::Sender<Result<Ack, Refusal>>,
 }
@@ -68,6 +76,8 @@ pub(crate) struct Ack {
     pub(crate) rejected: u64,
     /// Events that were in the log already.
     pub(crate) duplicates: u64,
+    /// Of those written, the ones without canonical form.
+    pub(crate) undecodable: u64,
     /// Size of the log that holds them.
     pub(crate) size: u64,
 }
@@ -87,81 +97,140 @@ pub(crate) enum Refusal {
 pub(crate) struct Sequencer {
     pub(crate) store: Arc<SledStore>,
     pub(crate) epoch: Epoch,
+    /// Ahead of the store by the block under way.
     pub(crate) state: LogState,
+    /// The last block, as it was or will be published.
+    pub(crate) last: Arc<Published>,
     pub(crate) policies: PolicySet,
     pub(crate) rbac_snapshot: Option<String>,
     pub(crate) keys: Vec<SignerKey>,
     /// Their public halves, as guests take them.
     pub(crate) vkeys: Vec<String>,
     pub(crate) tags: TagKey,
-    pub(crate) latest: Latest,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) storer: Storer,
+    pub(crate) publisher: Publisher,
+}
+
+/// What requests become.
+enum Built {
+    Block {
+        block: SealedBlock,
+        acks: Vec<Ack>,
+        alerts: Alerts,
+    },
+    /// All of it is in the log already, or will be with the block under way.
+    Nothing(Vec<Ack>),
 }
 
 impl Sequencer {
-    /// Writes blocks until all senders are gone, then returns: nothing that was
-    /// accepted into the queue is lost on shutdown.
+    /// Writes blocks until the queue is closed and empty: nothing that was accepted into
+    /// it is lost on shutdown.
     ///
     /// # Errors
     /// A write failed and the log can't be read back: only a restart can clear that up.
-    /// Those who wait have been told to try again.
-    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
-        while let Some(job) = queue.blocking_recv() {
-            let (mut events, mut bytes) = job.weight();
-            let mut jobs = vec![job];
-            while events < BLOCK_EVENTS_MAX && bytes < BLOCK_BYTES_MAX {
-                let Ok(job) = queue.try_recv() else { break };
-                let weight = job.weight();
-                (events, bytes) = (events + weight.0, bytes + weight.1);
-                jobs.push(job);
-            }
-            self.block_and_answer(jobs)?;
-        }
-        Ok(())
+    /// Those who wait are told to try again.
+    pub(crate) fn run(mut self, queue: &Queue) -> Result<(), StoreError> {
+        let result = self.write_blocks(queue);
+        queue.close();
+        while !queue.take(BOUNDS).is_empty() {}
+        result
     }
 
-    fn block_and_answer(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
-        let error = match self.block(&jobs) {
-            Ok(acks) => {
-                self.answer(jobs, &Ok(acks));
-                return Ok(());
+    fn write_blocks(&mut self, queue: &Queue) -> Result<(), StoreError> {
+        loop {
+            let mut jobs = queue.take(BOUNDS);
+            if jobs.is_empty() {
+                self.settle()?;
+                match queue.wait(BOUNDS) {
+                    Some(waiting) => jobs = waiting,
+                    None => return Ok(()),
+                }
             }
-            Err(error) => error,
+            self.sequence(jobs)?;
+        }
+    }
+
+    /// Builds a block of the requests and hands it to the storer.
+    fn sequence(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
+        // The second round at the latest finds no block under way.
+        loop {
+            let started = Instant::now();
+            let built = self.build(&jobs);
+            self.publisher
+                .metrics
+                .build
+                .observe(started.elapsed().as_secs_f64());
+            // What was built on a block that was lost is void.
+            if !self.settle()? {
+                continue;
+            }
+            match built {
+                Ok(Built::Block {
+                    block,
+                    acks,
+                    alerts,
+                }) => {
+                    self.last = Arc::clone(&block.published);
+                    let pending = Pending {
+                        block,
+                        epoch: self.epoch,
+                        jobs,
+                        acks,
+                        alerts,
+                    };
+                    return self.storer.write(pending).map_err(gone);
+                }
+                Ok(Built::Nothing(mut acks)) => {
+                    acks.iter_mut().for_each(|ack| ack.size = self.state.size);
+                    self.publisher.acknowledge(jobs, acks);
+                    return Ok(());
+                }
+                Err(BlockError::Fresh(FreshError::UnderWay)) => {}
+                Err(error) => return self.not_written(jobs, error),
+            }
+        }
+    }
+
+    /// Waits for the block under way. False: it was lost, with all that was built on
+    /// it; its requests have been taken care of.
+    fn settle(&mut self) -> Result<bool, StoreError> {
+        let Some(Lost { jobs, error }) = self.storer.settle().map_err(gone)? else {
+            return Ok(true);
         };
-        self.metrics.append_failures.inc();
+        self.not_written(jobs, error.into())?;
+        Ok(false)
+    }
+
+    /// A block was not built or not written: reads the state back, which ran ahead of
+    /// the store, and answers the requests or tries them again.
+    fn not_written(&mut self, jobs: Vec<Job>, error: BlockError) -> Result<(), StoreError> {
+        self.publisher.metrics.append_failures.inc();
         tracing::error!(%error, requests = jobs.len(), "the block was not written");
-        // The state ran ahead of the store.
         let recovered = self.recover();
         match error {
             // The disk: it would say the same to each.
             BlockError::Append(AppendError::Unknown(_) | AppendError::Full { .. }) => {
-                self.answer(jobs, &Err(Refusal::Unavailable(error.to_string())));
+                let refusal = Refusal::Unavailable(error.to_string());
+                self.publisher.refuse(jobs, &refusal);
             }
             // One request can be the cause, too much for a block or the duplicate of a
             // damaged body: each alone, so that it doesn't cost the others.
             _ if recovered.is_ok() && jobs.len() > 1 => {
                 for job in jobs {
-                    self.block_and_answer(vec![job])?;
+                    self.sequence(vec![job])?;
+                    self.settle()?;
                 }
             }
             BlockError::Append(AppendError::Invalid(error)) => {
-                self.answer(jobs, &Err(Refusal::TooLarge(error.to_string())));
+                let refusal = Refusal::TooLarge(error.to_string());
+                self.publisher.refuse(jobs, &refusal);
             }
-            error => self.answer(jobs, &Err(Refusal::Unavailable(error.to_string()))),
+            error => {
+                let refusal = Refusal::Unavailable(error.to_string());
+                self.publisher.refuse(jobs, &refusal);
+            }
         }
         recovered
-    }
-
-    fn answer(&self, jobs: Vec<Job>, result: &Result<Vec<Ack>, Refusal>) {
-        for (i, job) in jobs.into_iter().enumerate() {
-            self.metrics
-                .ack
-                .observe(job.arrived.elapsed().as_secs_f64());
-            let answer = result.as_ref().map(|acks| acks[i]).map_err(Clone::clone);
-            // A sender that hung up will send again and find duplicates.
-            let _ = job.reply.send(answer);
-            drop(job.permit);
-        }
     }
 
     /// Reads the state back after a failed write: the outcome may be either.
@@ -172,71 +241,65 @@ impl Sequencer {
             Some(head) => LogState::load(&head, &self.tags, &*self.store)?,
             None => LogState::new(&self.state.origin),
         };
-        if self.state.size != self.latest.load().size() {
-            self.publish(self.signed());
+        self.last = Arc::new(self.signed());
+        if self.state.size != self.publisher.latest.load().size() {
+            self.publisher.publish(Arc::clone(&self.last));
         }
         Ok(())
     }
 
-    /// Writes one block with all that is new in `jobs`; an answer for each.
-    fn block(&mut self, jobs: &[Job]) -> Result<Vec<Ack>, BlockError> {
+    /// Builds one block of all that is new in `jobs`, with an answer for each.
+    fn build(&mut self, jobs: &[Job]) -> Result<Built, BlockError> {
         // 1. What is in the log already adds nothing.
-        let new = fresh::find(jobs, &mut self.state.dedup, &self.tags, &*self.store)?;
-        let mut acks = new
-            .duplicates
-            .iter()
-            .map(|n| Ack::of_duplicates(*n))
-            .collect::<Vec<_>>();
-        if new.batches.is_empty() && new.rejections.is_empty() {
-            self.count(jobs, &acks, &[]);
-            acks.iter_mut().for_each(|ack| ack.size = self.state.size);
-            return Ok(acks);
+        let stored = self.publisher.latest.load().size();
+        let New {
+            batches,
+            rejections,
+            duplicates,
+        } = fresh::find(jobs, &self.state.dedup, &self.tags, &*self.store, stored)?;
+        let mut acks: Vec<Ack> = duplicates.into_iter().map(Ack::of_duplicates).collect();
+        if batches.is_empty() && rejections.is_empty() {
+            return Ok(Built::Nothing(acks));
         }
         // 2. The policies judge the new events together with the last block's seal.
-        let seal = self.latest.load_full();
-        let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond());
+        let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond())?;
         let started = Instant::now();
         let context = judge::Context {
             policies: &self.policies,
-            seal: &seal,
+            seal: &self.last,
             vkeys: &self.vkeys,
             rbac_snapshot: self.rbac_snapshot.as_deref(),
         };
-        let (judged, records) = context.judge(&mut block, &new.batches);
-        self.metrics.verify.observe(started.elapsed().as_secs_f64());
+        let (judged, records) = context.judge(&mut block, &batches);
+        let verify = &self.publisher.metrics.verify;
+        verify.observe(started.elapsed().as_secs_f64());
         // 3. The last block's seal first, then the entries in the order of arrival.
         let mut alerts = Alerts::default();
-        write_seal(&mut block, &seal, &judged.block, &mut alerts)?;
+        write_seal(&mut block, &self.last, &judged.block, &mut alerts)?;
         write_batches(
             &mut block,
-            &new.batches,
+            &batches,
             &judged,
             records,
             &mut acks,
             &mut alerts,
         )?;
-        write_rejections(&mut block, &new.rejections, &mut alerts)?;
-        // 4. Sign; one atomic write, one fsync. A crash before it leaves the log as it was,
-        //    a crash after it the whole block; either way the senders, who have no
-        //    answer yet, send again and lose nothing.
-        let started = Instant::now();
-        let published = block.append(&self.keys, self.epoch, &*self.store)?;
-        self.metrics.append.observe(started.elapsed().as_secs_f64());
-        // 5. Only now: publish, tell. A crash here loses nothing: the next start
-        //    publishes the same.
-        self.publish(published);
-        self.metrics.blocks.inc();
-        self.count(jobs, &acks, &new.batches);
-        alerts.send(&self.metrics);
-        acks.iter_mut().for_each(|ack| ack.size = self.state.size);
-        Ok(acks)
+        write_rejections(&mut block, &rejections, &mut alerts)?;
+        // 4. Sign. The storer writes it, and publishes and answers once it is on disk. A
+        //    crash before that leaves the log as it was.
+        let block = block.seal(&self.keys);
+        Ok(Built::Block {
+            block,
+            acks,
+            alerts,
+        })
     }
 
     /// The policies' verdict on the last block's seal, where no event is judged along.
-    pub(crate) fn judge_seal(&self, seal: &Published, time_us: i64) -> Verdict {
+    pub(crate) fn judge_seal(&self, time_us: i64) -> Verdict {
         let context = judge::Context {
             policies: &self.policies,
-            seal,
+            seal: &self.last,
             vkeys: &self.vkeys,
             rbac_snapshot: self.rbac_snapshot.as_deref(),
         };
@@ -250,57 +313,11 @@ impl Sequencer {
         let note = sign_note(&checkpoint.to_text(), &self.keys);
         Published::of(&self.state, checkpoint, note)
     }
+}
 
-    /// Shows a committed state to readers.
-    pub(crate) fn publish(&self, published: Published) {
-        self.metrics
-            .size
-            .set(i64::try_from(published.size()).unwrap_or(i64::MAX));
-        for (source, us) in &published.watermarks {
-            let lag_us = published.time_us.saturating_sub(*us);
-            let labels = SourceLabels {
-                source: source.clone(),
-            };
-            self.metrics
-                .lag
-                .get_or_create(&labels)
-                .set(lag_us as f64 / 1e6);
-        }
-        self.latest.store(Arc::new(published));
-    }
-
-    fn count(&self, jobs: &[Job], acks: &[Ack], new: &[NewBatch<'_>]) {
-        for (job, ack) in jobs.iter().zip(acks) {
-            let Work::Batch(batch) = &job.work else {
-                continue;
-            };
-            for (outcome, n) in [
-                ("accepted", ack.accepted),
-                ("rejected", ack.rejected),
-                ("duplicate", ack.duplicates),
-            ] {
-                let labels = EventLabels {
-                    source: batch.source.clone(),
-                    outcome,
-                };
-                self.metrics.events.get_or_create(&labels).inc_by(n);
-            }
-        }
-        for batch in new {
-            let undecodable = batch
-                .events
-                .iter()
-                .filter(|new| new.event.undecodable.is_some())
-                .count();
-            let labels = SourceLabels {
-                source: batch.batch.source.clone(),
-            };
-            self.metrics
-                .undecodable
-                .get_or_create(&labels)
-                .inc_by(undecodable as u64);
-        }
-    }
+/// A storer that is gone panicked while it wrote: what it left is known after a restart.
+fn gone(_: Gone) -> StoreError {
+    StoreError::Failed
 }
 
 fn write_seal(
@@ -312,13 +329,10 @@ fn write_seal(
     let seal = SealRecord {
         note: seal.note.clone(),
     };
-    let index = block.push(
-        Payload::Seal {
-            seal,
-            verdict: verdict::of(found),
-        },
-        None,
-    )?;
+    let index = block.push(Payload::Seal {
+        seal,
+        verdict: verdict::of(found),
+    })?;
     alerts.note(index, None, found);
     Ok(())
 }
@@ -345,20 +359,20 @@ fn write_batches<'j>(
                 batch: record,
                 verdict,
             };
-            let index = block.push(payload, None)?;
+            let index = block.push(payload)?;
             alerts.note(index, Some(source), found);
         }
         for (new, record) in events.iter().zip(&mut records) {
             let found = of_events.next_subject();
             let verdict = verdict::of(found.clone());
             let valid = verdict.valid;
-            let index = block.push_with_body(new.event.bytes, |body| Payload::Event {
-                source: source.clone(),
-                event: record,
-                body,
-                undecodable: new.event.undecodable.map(String::from),
-                verdict,
-            })?;
+            let parts = EventParts {
+                source,
+                undecodable: new.event.undecodable,
+                verdict: &verdict,
+                record: &record,
+            };
+            let index = block.push_event(parts, new.event.bytes)?;
             alerts.note(index, Some(source), found);
             block.accept(
                 source,
@@ -373,6 +387,7 @@ fn write_batches<'j>(
             } else {
                 &mut ack.rejected
             }) += 1;
+            ack.undecodable += u64::from(new.event.undecodable.is_some());
         }
     }
     Ok(())
@@ -406,10 +421,20 @@ impl Ack {
 
 impl Job {
     /// Events and bytes; at least one each, so that any number of requests is bounded.
-    fn weight(&self) -> (usize, usize) {
+    pub(crate) fn weight(&self) -> (usize, usize) {
         match &self.work {
             Work::Batch(batch) => (batch.len().max(1), batch.size().max(1)),
             Work::Rejection { body, .. } => (1, body.len().max(1)),
+        }
+    }
+}
+
+impl Work {
+    /// Who sent it.
+    pub(crate) fn source(&self) -> &str {
+        match self {
+            Self::Batch(batch) => &batch.source,
+            Self::Rejection { source, .. } => source,
         }
     }
 }

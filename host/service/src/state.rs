@@ -9,7 +9,7 @@ use auditchain_log::{
     ChainHash, Checkpoint, Entry, Hash, NodeReader, Payload, TILE_WIDTH, TileId, TreeEdge,
     TreeSize, leaf_hash, subtree_root,
 };
-use auditchain_store::{Damage, EntryChunk, Head, Store, StoreError, What};
+use auditchain_store::{Chunk, Damage, Head, Store, StoreError, What};
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{Kind, TagKey};
@@ -114,17 +114,15 @@ impl LogState {
         let mut index = kept.run_start.min(kept.window_start);
         while index < head.size {
             let missing = || damaged(What::Entries, Some(index));
-            let entries = store.entries_at(index)?.ok_or_else(missing)?;
-            let bodies = store.bodies_at(index)?.ok_or_else(missing)?;
-            for (i, bytes) in (entries.first()..)
-                .zip(entries.iter())
-                .filter(|(i, _)| *i >= index)
-            {
-                let entry = Entry::parse(bytes).map_err(|_| damaged(What::Entries, Some(i)))?;
-                let body = bodies.get(i).map(|body| body.bytes);
+            let chunk = store.chunk_at(index)?.ok_or_else(missing)?;
+            for i in index..chunk.end() {
+                let damaged = || damaged(What::Entries, Some(i));
+                let entry = Entry::parse(chunk.entry(i).ok_or_else(damaged)?);
+                let entry = entry.map_err(|_| damaged())?;
+                let body = chunk.body(i).map(|body| body.bytes);
                 state.take_up(i, &entry, body, kept.window_start, tags);
             }
-            index = entries.end();
+            index = chunk.end();
         }
         Ok(state)
     }
@@ -208,7 +206,7 @@ impl LogState {
 struct StoredNodes<'a, S> {
     store: &'a S,
     /// The chunk read last: up to 64 leaves in a row lie in one.
-    chunk: RefCell<Option<EntryChunk>>,
+    chunk: RefCell<Option<Chunk>>,
 }
 
 impl<S: Store> StoredNodes<'_, S> {
@@ -216,11 +214,11 @@ impl<S: Store> StoredNodes<'_, S> {
         let mut chunk = self.chunk.borrow_mut();
         if chunk
             .as_ref()
-            .is_none_or(|chunk| chunk.get(index).is_none())
+            .is_none_or(|chunk| !(chunk.first()..chunk.end()).contains(&index))
         {
-            *chunk = self.store.entries_at(index)?;
+            *chunk = self.store.chunk_at(index)?;
         }
-        let entry = chunk.as_ref().and_then(|chunk| chunk.get(index));
+        let entry = chunk.as_ref().and_then(|chunk| chunk.entry(index));
         let missing = || damaged(What::Entries, Some(index));
         entry.map(leaf_hash).ok_or_else(missing)
     }

@@ -6,8 +6,8 @@ use crate::contract::BlockWrite;
 use crate::error::InvalidBlock;
 use crate::head::Head;
 use crate::limits::{
-    BLOB_BYTES_MAX, BLOB_NAME_BYTES_MAX, BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, BODY_BYTES_MAX,
-    ENTRY_BYTES_MAX, NOTE_BYTES_MAX, STATE_BYTES_MAX,
+    BLOB_BYTES_MAX, BLOB_NAME_BYTES_MAX, BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, BLOCK_ERASE_MAX,
+    NOTE_BYTES_MAX, STATE_BYTES_MAX,
 };
 
 /// Bytes of a full tile: 256 hashes.
@@ -56,35 +56,33 @@ pub(crate) fn is_blob_name(name: &str) -> bool {
 }
 
 fn check_sizes(block: &BlockWrite<'_>, size: u64) -> Result<(), InvalidBlock> {
-    let entries = block.entries.len();
+    let entries: usize = block.chunks.iter().map(|chunk| chunk.entries).sum();
     if entries == 0 {
         return Err(InvalidBlock::Empty);
     }
     if entries > BLOCK_ENTRIES_MAX {
         return Err(InvalidBlock::Entries(entries));
     }
-    if block.bodies.len() != entries {
-        return Err(InvalidBlock::Slots {
-            slots: block.bodies.len(),
-            entries,
+    let mut expected = size;
+    let mut total: usize = 0;
+    for chunk in block.chunks {
+        if chunk.first != expected {
+            return Err(InvalidBlock::Chunk {
+                first: chunk.first,
+                expected,
+            });
+        }
+        expected = expected.saturating_add(chunk.entries as u64);
+        total = total.saturating_add(chunk.raw_bytes);
+    }
+    if block.erase.len() > BLOCK_ERASE_MAX {
+        return Err(InvalidBlock::EraseMany {
+            bodies: block.erase.len(),
+            chunks: 0,
         });
     }
-    let mut total: usize = 0;
-    for (index, (entry, body)) in (size..).zip(block.entries.iter().zip(block.bodies)) {
-        if !(1..=ENTRY_BYTES_MAX).contains(&entry.len()) {
-            return Err(InvalidBlock::Entry {
-                index,
-                bytes: entry.len(),
-            });
-        }
-        let body_bytes = body.map_or(0, |body| body.bytes.len());
-        if body_bytes > BODY_BYTES_MAX {
-            return Err(InvalidBlock::Body {
-                index,
-                bytes: body_bytes,
-            });
-        }
-        total = total.saturating_add(entry.len() + body_bytes);
+    if let Some(index) = block.erase.iter().find(|index| **index >= size) {
+        return Err(InvalidBlock::EraseNothing(*index));
     }
     let blobs = block.blobs.iter().map(|(_, bytes)| bytes.len());
     total = blobs.fold(total, usize::saturating_add);
@@ -100,7 +98,8 @@ fn check_head(block: &BlockWrite<'_>, before: Option<&Head>) -> Result<(), Inval
         (head.size, head.blocks, head.time_us)
     });
     // A count of entries in memory: it fits 64 bits.
-    if size.checked_add(block.entries.len() as u64) != Some(head.size) {
+    let entries: usize = block.chunks.iter().map(|chunk| chunk.entries).sum();
+    if size.checked_add(entries as u64) != Some(head.size) {
         return Err(InvalidBlock::Head("size"));
     }
     if blocks.checked_add(1) != Some(head.blocks) {

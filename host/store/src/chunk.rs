@@ -1,46 +1,87 @@
-//! Chunks: up to 64 entries, or the bodies of the same entries, in one frame.
+//! Chunks: up to 64 entries with their bodies, in one frame.
 //!
 //! ```text
-//! entries: frame of kind `e`, id = first index, count = entries
-//!   content: count lengths of 4 bytes, then the entries
-//! bodies:  frame of kind `b`, id = first index, count = slots
-//!   plain:   the salts of the bodies that are there, 32 bytes each
-//!   content: count lengths of 4 bytes (ffffffff: no body), then the bodies
+//! frame of kind `c`, id = first index, count = slots
+//!   plain:   salts u8: 0 from a seed, 1 each by itself; chain hash before the first
+//!            entry, 32 bytes; then the seed, or the salt of each body that is there
+//!   content: recipe u8, block, time (microseconds, zigzag), sources: how many, and each
+//!            by length and bytes
+//!            a slot each: flags u8, then
+//!              event: number of the source, length of the code `undecodable` and of the
+//!                     verdict, where flagged
+//!              else:  length of the entry
+//!              body:  length of the body, where flagged
+//!            of all slots: code and verdict, or the entry
+//!            of all slots: the body
 //! ```
-//! Lengths stand together, apart from the text, so that both compress well; salts are
-//! random and are not compressed. Both chunks of a run of entries have the same
-//! boundaries. A chunk never spans two blocks, so it is never rewritten by an append.
+//! Numbers are LEB128. What follows from a body is not stored: an event's entry is made
+//! again from its body when it is asked for ([`EventEntry`]). Entries that don't follow
+//! from a body stand as they are: those of other kinds, and events whose body was erased.
+//! Lengths stand together, apart from the text, so that both compress well; hashes and
+//! salts are random and are not compressed. A chunk never spans two blocks, so an append
+//! never rewrites one; an erasure does.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
+use auditchain_log::{ChainHash, EventEntry, Hash, RECIPE_VERSION, Timestamp, Verdict, body_salt};
+
+use crate::chunker::{ChunkWrite, Said, Slot};
 use crate::contract::Body;
 use crate::error::Damage;
-use crate::frame::{Encoder, Frame, Kind};
+use crate::frame::{Frame, Kind, compressed_with_dictionary};
 use crate::limits::{BODY_BYTES_MAX, CHUNK_ENTRIES_MAX, CHUNK_RAW_BYTES_MAX, ENTRY_BYTES_MAX};
 
-const LENGTH_BYTES: usize = 4;
-const SALT_BYTES: usize = 32;
-/// The length that says there is no body.
-const NO_BODY: u32 = u32::MAX;
+pub(crate) const SALT_BYTES: usize = 32;
+const SALTS_SEED: u8 = 0;
+const SALTS_EACH: u8 = 1;
 
-/// Bytes that a section of a chunk of entries may have.
-pub(crate) const ENTRIES_BYTES_MAX: usize =
-    (CHUNK_RAW_BYTES_MAX + ENTRY_BYTES_MAX) + CHUNK_ENTRIES_MAX * LENGTH_BYTES;
-/// Bytes that a section of a chunk of bodies may have: one body that is too large to
-/// share, or many that together reach the raw bound.
-pub(crate) const BODIES_BYTES_MAX: usize =
-    CHUNK_RAW_BYTES_MAX + BODY_BYTES_MAX + CHUNK_ENTRIES_MAX * LENGTH_BYTES;
+const EVENT: u8 = 1;
+const BODY: u8 = 2;
+const UNDECODABLE: u8 = 4;
+const VERDICT: u8 = 8;
 
-/// Consecutive entries of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntryChunk {
+/// Bytes that a section of a chunk may have: one body that is too large to share, or many
+/// that together reach the raw bound; the slot that goes over it with what belongs to it;
+/// and the numbers.
+pub(crate) const BYTES_MAX: usize = CHUNK_RAW_BYTES_MAX
+    + BODY_BYTES_MAX
+    + 2 * ENTRY_BYTES_MAX
+    + CHUNK_ENTRIES_MAX * NUMBERS_BYTES_MAX;
+/// Flags, four lengths, and the length of a source's name.
+const NUMBERS_BYTES_MAX: usize = 64;
+
+/// Consecutive entries of the log with their bodies.
+#[derive(Debug)]
+pub struct Chunk {
     first: u64,
-    /// Where each entry ends in `data`; the first begins at 0.
-    ends: Vec<usize>,
-    data: Vec<u8>,
+    block: u64,
+    time: Timestamp,
+    /// Before the first entry.
+    chain: Hash,
+    slots: Vec<ReadSlot>,
+    content: Vec<u8>,
+    /// Made when the first entry is asked for: who wants a body only doesn't pay for it.
+    entries: OnceLock<Option<Vec<Vec<u8>>>>,
 }
 
-impl EntryChunk {
+#[derive(Debug)]
+struct ReadSlot {
+    said: ReadSaid,
+    body: Option<(Range<usize>, [u8; SALT_BYTES])>,
+}
+
+#[derive(Debug)]
+enum ReadSaid {
+    Event {
+        source: Range<usize>,
+        undecodable: Option<Range<usize>>,
+        verdict: Option<Verdict>,
+    },
+    Entry(Range<usize>),
+}
+
+impl Chunk {
     /// Index of the first entry.
     #[must_use]
     pub const fn first(&self) -> u64 {
@@ -51,357 +92,458 @@ impl EntryChunk {
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a chunk is never empty")]
     pub const fn len(&self) -> usize {
-        self.ends.len()
+        self.slots.len()
     }
 
     /// Index after the last entry.
     #[must_use]
     pub const fn end(&self) -> u64 {
-        self.first + self.ends.len() as u64
-    }
-
-    /// The entry with this index in the log, if it is in the chunk.
-    #[must_use]
-    pub fn get(&self, index: u64) -> Option<&[u8]> {
-        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
-        slice(&self.data, &self.ends, at)
-    }
-
-    /// The entries in order.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.ends.len()).filter_map(|at| slice(&self.data, &self.ends, at))
-    }
-
-    pub(crate) fn from_frame(frame: Frame<Vec<u8>, Vec<u8>>) -> Result<Self, Damage> {
-        let (ends, data) = split(frame.count, frame.content)?;
-        let ends: Vec<usize> = ends
-            .into_iter()
-            .collect::<Option<_>>()
-            .ok_or(Damage::Inconsistent)?;
-        if !frame.plain.is_empty() || frame.id.checked_add(ends.len() as u64).is_none() {
-            return Err(Damage::Inconsistent);
-        }
-        Ok(Self {
-            first: frame.id,
-            ends,
-            data,
-        })
-    }
-}
-
-/// The bodies of consecutive entries of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BodyChunk {
-    first: u64,
-    /// Where each body ends in `data`, and its salt; `None` without a body.
-    slots: Vec<Option<(Range<usize>, [u8; SALT_BYTES])>>,
-    data: Vec<u8>,
-}
-
-impl BodyChunk {
-    /// Index of the entry of the first slot.
-    #[must_use]
-    pub const fn first(&self) -> u64 {
-        self.first
-    }
-
-    /// How many slots; at least one.
-    #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "a chunk is never empty")]
-    pub const fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Index after the last slot.
-    #[must_use]
-    pub const fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
 
-    /// The body of the entry with this index in the log; `None` if it has none, never
-    /// had one, or is not in the chunk.
+    /// The entry with this index in the log. `None` if it is not in the chunk, or if
+    /// the chunk was changed so that it can't be made again, which is damage.
     #[must_use]
-    pub fn get(&self, index: u64) -> Option<Body<'_>> {
-        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
-        self.slot(self.slots.get(at)?.as_ref())
+    pub fn entry(&self, index: u64) -> Option<&[u8]> {
+        let at = self.at(index)?;
+        if let ReadSaid::Entry(range) = &self.slots[at].said {
+            return self.content.get(range.clone());
+        }
+        let entries = self.entries.get_or_init(|| self.rebuild());
+        entries.as_ref()?.get(at).map(Vec::as_slice)
     }
 
-    /// The slots in order.
-    pub fn iter(&self) -> impl Iterator<Item = Option<Body<'_>>> {
-        self.slots.iter().map(|slot| self.slot(slot.as_ref()))
-    }
-
-    fn slot(&self, slot: Option<&(Range<usize>, [u8; SALT_BYTES])>) -> Option<Body<'_>> {
-        let (range, salt) = slot?;
+    /// The body of the entry with this index in the log; `None` if it never had one, if
+    /// it was erased, or if it is not in the chunk.
+    #[must_use]
+    pub fn body(&self, index: u64) -> Option<Body<'_>> {
+        let (range, salt) = self.slots[self.at(index)?].body.as_ref()?;
         Some(Body {
             salt: *salt,
-            bytes: self.data.get(range.clone())?,
+            bytes: self.content.get(range.clone())?,
         })
+    }
+
+    fn at(&self, index: u64) -> Option<usize> {
+        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        (at < self.slots.len()).then_some(at)
+    }
+
+    /// Empty where the entry stands in the content.
+    fn rebuild(&self) -> Option<Vec<Vec<u8>>> {
+        let mut chain = ChainHash::resume(self.chain);
+        let mut entries = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            let entry = match &slot.said {
+                ReadSaid::Entry(range) => {
+                    chain = chain.next(self.content.get(range.clone())?);
+                    Vec::new()
+                }
+                ReadSaid::Event {
+                    source,
+                    undecodable,
+                    verdict,
+                } => {
+                    let (body, salt) = slot.body.as_ref()?;
+                    let text = |range: &Range<usize>| {
+                        std::str::from_utf8(self.content.get(range.clone())?).ok()
+                    };
+                    let plain = Verdict {
+                        findings: Vec::new(),
+                        valid: true,
+                    };
+                    let parts = EventEntry {
+                        block: self.block,
+                        time: self.time,
+                        prev: chain.hash(),
+                        source: text(source)?,
+                        undecodable: match undecodable {
+                            Some(code) => Some(text(code)?),
+                            None => None,
+                        },
+                        verdict: verdict.as_ref().unwrap_or(&plain),
+                    };
+                    let entry = parts.derive(salt, self.content.get(body.clone())?).ok()?;
+                    chain = chain.next(&entry);
+                    entry
+                }
+            };
+            entries.push(entry);
+        }
+        Some(entries)
+    }
+
+    /// The chunk as it is to be written once these bodies are gone, each salt by itself.
+    ///
+    /// # Errors
+    /// The index that has no body.
+    pub(crate) fn without(&self, erased: &[u64]) -> Result<ChunkWrite<'_>, EraseFault> {
+        let mut rest = ChunkWrite::new(self.first, self.block, self.time, self.chain);
+        for (index, slot) in (self.first..).zip(&self.slots) {
+            let erase = erased.contains(&index);
+            if erase && slot.body.is_none() {
+                return Err(EraseFault::NoBody(index));
+            }
+            let entry = || self.entry(index).map(<[u8]>::to_vec);
+            let said = match &slot.said {
+                ReadSaid::Event {
+                    source,
+                    undecodable,
+                    verdict,
+                } if !erase => {
+                    let text = |range: &Range<usize>| {
+                        let text = std::str::from_utf8(&self.content[range.clone()]);
+                        text.map_err(|_| EraseFault::Damaged(index))
+                    };
+                    Said::Event {
+                        source: rest.source(text(source)?),
+                        undecodable: match undecodable {
+                            Some(code) => Some(text(code)?.to_owned()),
+                            None => None,
+                        },
+                        verdict: verdict.as_ref().map(Verdict::encode),
+                    }
+                }
+                _ => Said::Entry(entry().ok_or(EraseFault::Damaged(index))?),
+            };
+            let body = self.body(index).filter(|_| !erase);
+            rest.slots.push(Slot { said, body });
+        }
+        Ok(rest)
     }
 
     pub(crate) fn from_frame(frame: Frame<Vec<u8>, Vec<u8>>) -> Result<Self, Damage> {
-        let (ends, data) = split(frame.count, frame.content)?;
-        let mut salts = frame.plain.chunks_exact(SALT_BYTES);
-        let mut start = 0;
-        let mut slots = Vec::with_capacity(ends.len());
-        for end in ends {
-            slots.push(match end {
-                None => None,
-                Some(end) => {
-                    let salt = salts.next().and_then(|salt| salt.try_into().ok());
-                    Some((start..end, salt.ok_or(Damage::Inconsistent)?))
-                }
-            });
-            start = end.unwrap_or(start);
+        let count = usize::try_from(frame.count)
+            .ok()
+            .filter(|count| (1..=CHUNK_ENTRIES_MAX).contains(count))
+            .ok_or(Damage::OverLimit)?;
+        let first = frame.id;
+        first
+            .checked_add(count as u64)
+            .ok_or(Damage::Inconsistent)?;
+        let (chain, mut salts) = Salts::read(&frame.plain)?;
+        let mut reader = Reader {
+            bytes: &frame.content,
+            at: 0,
+        };
+        match reader.byte()? {
+            RECIPE_VERSION => {}
+            other => return Err(Damage::UnknownFormat(other.into())),
         }
-        let salts_left = salts.next().is_some() || !salts.remainder().is_empty();
-        if salts_left || frame.id.checked_add(slots.len() as u64).is_none() {
+        let block = reader.number()?;
+        let time = Timestamp::from_micros(from_zigzag(reader.number()?));
+        let sources = reader.length(CHUNK_ENTRIES_MAX)?;
+        let sources: Vec<Range<usize>> = (0..sources)
+            .map(|_| {
+                let bytes = reader.length(ENTRY_BYTES_MAX)?;
+                reader.text(bytes)
+            })
+            .collect::<Result<_, _>>()?;
+        let shapes: Vec<Shape> = (0..count)
+            .map(|_| reader.shape(sources.len()))
+            .collect::<Result<_, _>>()?;
+        let mut slots = Vec::with_capacity(count);
+        for (index, shape) in (first..).zip(&shapes) {
+            let said = match shape.said {
+                ShapeSaid::Entry(bytes) => ReadSaid::Entry(reader.take(bytes)?),
+                ShapeSaid::Event {
+                    source,
+                    undecodable,
+                    verdict,
+                } => ReadSaid::Event {
+                    source: sources[source].clone(),
+                    undecodable: undecodable.map(|bytes| reader.text(bytes)).transpose()?,
+                    verdict: verdict.map(|bytes| reader.verdict(bytes)).transpose()?,
+                },
+            };
+            let body = match shape.body {
+                Some(_) => Some((0..0, salts.next(index)?)),
+                None => None,
+            };
+            slots.push(ReadSlot { said, body });
+        }
+        for (slot, shape) in slots.iter_mut().zip(&shapes) {
+            if let (Some((range, _)), Some(bytes)) = (&mut slot.body, shape.body) {
+                *range = reader.take(bytes)?;
+            }
+        }
+        if reader.at != frame.content.len() || !salts.is_used_up() {
             return Err(Damage::Inconsistent);
         }
         Ok(Self {
-            first: frame.id,
+            first,
+            block,
+            time,
+            chain,
             slots,
-            data,
+            content: frame.content,
+            entries: OnceLock::new(),
         })
     }
 }
 
-/// The runs of entries that become one chunk each. Expects a slot an entry.
-pub(crate) fn runs(entries: &[&[u8]], bodies: &[Option<Body<'_>>]) -> Vec<Range<usize>> {
-    let mut runs = Vec::new();
-    let mut run = 0..0;
-    let (mut entry_bytes, mut body_bytes) = (0_usize, 0_usize);
-    for (entry, body) in entries.iter().zip(bodies) {
-        let (entry, body) = (entry.len(), body.map_or(0, |body| body.bytes.len()));
-        let full = run.len() == CHUNK_ENTRIES_MAX
-            || entry_bytes.saturating_add(entry) > CHUNK_RAW_BYTES_MAX
-            || body_bytes.saturating_add(body) > CHUNK_RAW_BYTES_MAX;
-        if full && !run.is_empty() {
-            runs.push(run.clone());
-            run = run.end..run.end;
-            (entry_bytes, body_bytes) = (0, 0);
+/// Why a body can't be erased.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum EraseFault {
+    NoBody(u64),
+    Damaged(u64),
+}
+
+/// The stored form of a chunk.
+pub(crate) fn encode(chunk: &ChunkWrite<'_>) -> Vec<u8> {
+    let slots = &chunk.slots;
+    let bodies = || slots.iter().filter_map(|slot| slot.body);
+    let mut plain = Vec::with_capacity(1 + 2 * SALT_BYTES);
+    match chunk.seed.filter(|_| bodies().next().is_some()) {
+        Some(seed) => {
+            plain.push(SALTS_SEED);
+            plain.extend(chunk.chain.0);
+            plain.extend(seed);
         }
-        run.end += 1;
-        entry_bytes = entry_bytes.saturating_add(entry);
-        body_bytes = body_bytes.saturating_add(body);
+        None => {
+            plain.push(SALTS_EACH);
+            plain.extend(chunk.chain.0);
+            plain.extend(bodies().flat_map(|body| body.salt));
+        }
     }
-    if !run.is_empty() {
-        runs.push(run);
+    let mut content = Vec::with_capacity(chunk.raw_bytes + 1024);
+    content.push(RECIPE_VERSION);
+    number(&mut content, chunk.block);
+    number(&mut content, zigzag(chunk.time.as_micros()));
+    number(&mut content, chunk.sources.len() as u64);
+    for source in &chunk.sources {
+        number(&mut content, source.len() as u64);
+        content.extend(source.as_bytes());
     }
-    runs
-}
-
-/// The stored form of a chunk of entries.
-pub(crate) fn encode_entries(encoder: &mut Encoder, first: u64, entries: &[&[u8]]) -> Vec<u8> {
-    let lengths = entries.iter().map(|entry| length(entry));
-    let content = join(lengths, entries.iter().copied());
-    encoder.compressed(&Frame {
-        kind: Kind::Entries,
-        id: first,
-        count: count(entries.len()),
-        plain: &[],
+    for slot in slots {
+        write_shape(&mut content, slot);
+    }
+    for slot in slots {
+        match &slot.said {
+            Said::Entry(entry) => content.extend(entry),
+            Said::Event {
+                undecodable,
+                verdict,
+                ..
+            } => {
+                content.extend(undecodable.iter().flat_map(|code| code.as_bytes()));
+                content.extend(verdict.iter().flatten());
+            }
+        }
+    }
+    for body in bodies() {
+        content.extend(body.bytes);
+    }
+    compressed_with_dictionary(&Frame {
+        kind: Kind::Chunk,
+        id: chunk.first,
+        // A chunk holds at most 64 slots.
+        count: u32::try_from(slots.len()).unwrap_or(u32::MAX),
+        plain: &plain,
         content: &content,
     })
 }
 
-/// The stored form of a chunk of bodies.
-pub(crate) fn encode_bodies(
-    encoder: &mut Encoder,
-    first: u64,
-    bodies: &[Option<Body<'_>>],
-) -> Vec<u8> {
-    let lengths = bodies
-        .iter()
-        .map(|body| body.map_or(NO_BODY, |body| length(body.bytes)));
-    let content = join(lengths, bodies.iter().flatten().map(|body| body.bytes));
-    let salts: Vec<u8> = bodies.iter().flatten().flat_map(|body| body.salt).collect();
-    encoder.compressed(&Frame {
-        kind: Kind::Bodies,
-        id: first,
-        count: count(bodies.len()),
-        plain: &salts,
-        content: &content,
-    })
-}
-
-fn join<'a>(
-    lengths: impl Iterator<Item = u32>,
-    items: impl Iterator<Item = &'a [u8]> + Clone,
-) -> Vec<u8> {
-    let bytes: usize = items.clone().map(<[u8]>::len).sum();
-    let mut content = Vec::with_capacity(CHUNK_ENTRIES_MAX * LENGTH_BYTES + bytes);
-    content.extend(lengths.flat_map(u32::to_be_bytes));
-    for item in items {
-        content.extend(item);
+fn write_shape(content: &mut Vec<u8>, slot: &Slot<'_>) {
+    let body = slot.body.map(|body| body.bytes.len() as u64);
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let with_body = flag(body.is_some(), BODY);
+    match &slot.said {
+        Said::Entry(entry) => {
+            content.push(with_body);
+            number(content, entry.len() as u64);
+        }
+        Said::Event {
+            source,
+            undecodable,
+            verdict,
+        } => {
+            let undecodable = undecodable.as_ref().map(|code| code.len() as u64);
+            let verdict = verdict.as_ref().map(|json| json.len() as u64);
+            content.push(
+                EVENT
+                    | with_body
+                    | flag(undecodable.is_some(), UNDECODABLE)
+                    | flag(verdict.is_some(), VERDICT),
+            );
+            number(content, *source as u64);
+            for bytes in [undecodable, verdict].into_iter().flatten() {
+                number(content, bytes);
+            }
+        }
     }
-    content
-}
-
-/// Items are at most 64 MiB, which the append has checked.
-fn length(item: &[u8]) -> u32 {
-    u32::try_from(item.len()).unwrap_or(NO_BODY)
-}
-
-/// Chunks hold at most 64 items.
-fn count(items: usize) -> u32 {
-    u32::try_from(items).unwrap_or(u32::MAX)
-}
-
-/// Where each item ends (`None`: no item), and the items' bytes.
-fn split(count: u32, mut content: Vec<u8>) -> Result<(Vec<Option<usize>>, Vec<u8>), Damage> {
-    let count = usize::try_from(count)
-        .ok()
-        .filter(|count| (1..=CHUNK_ENTRIES_MAX).contains(count))
-        .ok_or(Damage::OverLimit)?;
-    if content.len() < count * LENGTH_BYTES {
-        return Err(Damage::Truncated);
+    if let Some(bytes) = body {
+        number(content, bytes);
     }
-    let data = content.split_off(count * LENGTH_BYTES);
-    let mut end = 0_usize;
-    let mut ends = Vec::with_capacity(count);
-    for length in content.chunks_exact(LENGTH_BYTES) {
-        let length = length.try_into().map_or(NO_BODY, u32::from_be_bytes);
-        ends.push(if length == NO_BODY {
-            None
+}
+
+/// The lengths of what belongs to a slot.
+struct Shape {
+    said: ShapeSaid,
+    body: Option<usize>,
+}
+
+#[derive(Clone, Copy)]
+enum ShapeSaid {
+    Event {
+        source: usize,
+        undecodable: Option<usize>,
+        verdict: Option<usize>,
+    },
+    Entry(usize),
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Result<u8, Damage> {
+        let byte = *self.bytes.get(self.at).ok_or(Damage::Truncated)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn number(&mut self) -> Result<u64, Damage> {
+        let mut value = 0_u64;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if (bits << shift) >> shift != bits {
+                return Err(Damage::OverLimit);
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Damage::OverLimit)
+    }
+
+    fn length(&mut self, max: usize) -> Result<usize, Damage> {
+        usize::try_from(self.number()?)
+            .ok()
+            .filter(|bytes| *bytes <= max)
+            .ok_or(Damage::OverLimit)
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<Range<usize>, Damage> {
+        // Lengths are at most 64 MiB: no overflow.
+        let range = self.at..self.at + bytes;
+        if range.end > self.bytes.len() {
+            return Err(Damage::Truncated);
+        }
+        self.at = range.end;
+        Ok(range)
+    }
+
+    fn text(&mut self, bytes: usize) -> Result<Range<usize>, Damage> {
+        let range = self.take(bytes)?;
+        match std::str::from_utf8(&self.bytes[range.clone()]) {
+            Ok(_) => Ok(range),
+            Err(_) => Err(Damage::Inconsistent),
+        }
+    }
+
+    fn verdict(&mut self, bytes: usize) -> Result<Verdict, Damage> {
+        let range = self.take(bytes)?;
+        Verdict::parse(&self.bytes[range]).ok_or(Damage::Inconsistent)
+    }
+
+    fn shape(&mut self, sources: usize) -> Result<Shape, Damage> {
+        let flags = self.byte()?;
+        let allowed = if flags & EVENT == 0 {
+            BODY
         } else {
-            // Below u32::MAX each and at most 64 of them: no overflow in 64 bits.
-            end = end.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
-            Some(end)
-        });
+            EVENT | BODY | UNDECODABLE | VERDICT
+        };
+        if flags & !allowed != 0 {
+            return Err(Damage::UnknownFormat(flags.into()));
+        }
+        let said = if flags & EVENT == 0 {
+            let bytes = self.length(ENTRY_BYTES_MAX)?;
+            if bytes == 0 {
+                return Err(Damage::Inconsistent);
+            }
+            ShapeSaid::Entry(bytes)
+        } else {
+            let source = self.length(sources.saturating_sub(1))?;
+            // Without its body there is nothing to make the entry of.
+            if sources == 0 || flags & BODY == 0 {
+                return Err(Damage::Inconsistent);
+            }
+            ShapeSaid::Event {
+                source,
+                undecodable: self.flagged(flags & UNDECODABLE, ENTRY_BYTES_MAX)?,
+                verdict: self.flagged(flags & VERDICT, ENTRY_BYTES_MAX)?,
+            }
+        };
+        let body = self.flagged(flags & BODY, BODY_BYTES_MAX)?;
+        Ok(Shape { said, body })
     }
-    if end != data.len() {
-        return Err(Damage::Inconsistent);
+
+    /// A length that is there where the flag is set.
+    fn flagged(&mut self, flag: u8, max: usize) -> Result<Option<usize>, Damage> {
+        (flag != 0).then(|| self.length(max)).transpose()
     }
-    Ok((ends, data))
 }
 
-fn slice<'a>(data: &'a [u8], ends: &[usize], at: usize) -> Option<&'a [u8]> {
-    let start = match at.checked_sub(1) {
-        Some(before) => *ends.get(before)?,
-        None => 0,
-    };
-    data.get(start..*ends.get(at)?)
+/// Where the salts of a chunk come from.
+enum Salts<'a> {
+    Seed([u8; SALT_BYTES]),
+    Each(&'a [u8]),
+}
+
+impl<'a> Salts<'a> {
+    /// The chain hash and the salts of a plain section.
+    fn read(plain: &'a [u8]) -> Result<(Hash, Self), Damage> {
+        let (kind, rest) = plain.split_first().ok_or(Damage::Truncated)?;
+        let (chain, rest) = rest.split_first_chunk().ok_or(Damage::Truncated)?;
+        let salts = match (*kind, rest.as_array()) {
+            (SALTS_SEED, Some(seed)) => Self::Seed(*seed),
+            (SALTS_SEED, None) => return Err(Damage::Inconsistent),
+            (SALTS_EACH, _) => Self::Each(rest),
+            (other, _) => return Err(Damage::UnknownFormat(other.into())),
+        };
+        Ok((Hash(*chain), salts))
+    }
+
+    fn next(&mut self, index: u64) -> Result<[u8; SALT_BYTES], Damage> {
+        match self {
+            Self::Seed(seed) => Ok(body_salt(seed, index)),
+            Self::Each(rest) => {
+                let (salt, after) = rest.split_first_chunk().ok_or(Damage::Inconsistent)?;
+                *rest = after;
+                Ok(*salt)
+            }
+        }
+    }
+
+    fn is_used_up(&self) -> bool {
+        !matches!(self, Self::Each(rest) if !rest.is_empty())
+    }
+}
+
+fn number(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(low_byte(value) | 0x80);
+        value >>= 7;
+    }
+    out.push(low_byte(value));
+}
+
+const fn low_byte(value: u64) -> u8 {
+    value.to_le_bytes()[0]
+}
+
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+const fn from_zigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::frame;
-
-    fn entries_back(bytes: &[u8]) -> Result<EntryChunk, Damage> {
-        EntryChunk::from_frame(frame::decode(bytes, Kind::Entries, ENTRIES_BYTES_MAX)?)
-    }
-
-    fn bodies_back(bytes: &[u8]) -> Result<BodyChunk, Damage> {
-        BodyChunk::from_frame(frame::decode(bytes, Kind::Bodies, BODIES_BYTES_MAX)?)
-    }
-
-    #[test]
-    fn runs_end_at_64_entries() {
-        let entries = vec![&b"e"[..]; 130];
-        let bodies = vec![None; 130];
-        assert_eq!(runs(&entries, &bodies), [0..64, 64..128, 128..130]);
-        assert!(runs(&[], &[]).is_empty());
-    }
-
-    #[test]
-    fn a_large_body_stands_alone() {
-        let large = vec![0; CHUNK_RAW_BYTES_MAX + 1];
-        let body = |bytes| {
-            Some(Body {
-                salt: [0; 32],
-                bytes,
-            })
-        };
-        let bodies = [body(b"a"), body(&large), body(b"b"), None];
-        assert_eq!(runs(&[&b"e"[..]; 4], &bodies), [0..1, 1..2, 2..4]);
-    }
-
-    #[test]
-    fn the_largest_entries_fit_the_limit() {
-        let entry = vec![b'x'; ENTRY_BYTES_MAX];
-        let entries = vec![&entry[..]; 64];
-        let run = runs(&entries, &[None; 64]).remove(0);
-        let bytes = encode_entries(&mut Encoder::new().unwrap(), 0, &entries[run.clone()]);
-        assert_eq!(entries_back(&bytes).unwrap().len(), run.len());
-    }
-
-    #[test]
-    fn lengths_that_lie_are_damage() {
-        let frame = |count, content: &[u8]| Frame {
-            kind: Kind::Entries,
-            id: 0,
-            count,
-            plain: vec![],
-            content: content.to_vec(),
-        };
-        for (count, content) in [
-            (0, &b""[..]),
-            (65, &[0; 65 * 4]),
-            (2, &[0; 7]),
-            (1, &[0, 0, 0, 2, b'x']),
-            (1, &[0, 0, 0, 1, b'x', b'y']),
-            (1, &[0xff; 4]),
-        ] {
-            EntryChunk::from_frame(frame(count, content)).expect_err("a lie was accepted");
-        }
-        let last = Frame {
-            id: u64::MAX,
-            ..frame(1, &[0, 0, 0, 1, b'x'])
-        };
-        EntryChunk::from_frame(last).expect_err("an index past the end was accepted");
-    }
-
-    #[test]
-    fn salts_that_do_not_match_the_bodies_are_damage() {
-        for (salts, content) in [
-            (31, &[0; 4]),
-            (33, &[0; 4]),
-            (64, &[0; 4]),
-            (32, &[0xff; 4]),
-        ] {
-            let frame = Frame {
-                kind: Kind::Bodies,
-                id: 0,
-                count: 1,
-                plain: vec![0; salts],
-                content: content.to_vec(),
-            };
-            assert_eq!(BodyChunk::from_frame(frame), Err(Damage::Inconsistent));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn chunks_round_trip(
-            first in 0..u64::MAX - 64,
-            items in prop::collection::vec(
-                (
-                    prop::collection::vec(any::<u8>(), 1..50),
-                    prop::option::of((any::<[u8; 32]>(), prop::collection::vec(any::<u8>(), 0..50))),
-                ),
-                1..=64,
-            ),
-        ) {
-            let mut encoder = Encoder::new().unwrap();
-            let entries: Vec<&[u8]> = items.iter().map(|(entry, _)| &entry[..]).collect();
-            let bodies: Vec<Option<Body<'_>>> = items
-                .iter()
-                .map(|(_, body)| body.as_ref().map(|(salt, bytes)| Body { salt: *salt, bytes }))
-                .collect();
-
-            let chunk = entries_back(&encode_entries(&mut encoder, first, &entries)).unwrap();
-            prop_assert_eq!(chunk.first(), first);
-            prop_assert_eq!(chunk.iter().collect::<Vec<_>>(), entries.clone());
-            prop_assert_eq!(chunk.get(first), Some(entries[0]));
-            prop_assert_eq!(chunk.get(chunk.end()), None);
-            prop_assert_eq!(chunk.get(first.wrapping_sub(1)), None);
-
-            let chunk = bodies_back(&encode_bodies(&mut encoder, first, &bodies)).unwrap();
-            prop_assert_eq!(chunk.iter().collect::<Vec<_>>(), bodies.clone());
-            prop_assert_eq!(chunk.get(chunk.end() - 1), bodies[bodies.len() - 1]);
-        }
-    }
-}
+mod tests;

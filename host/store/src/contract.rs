@@ -12,7 +12,8 @@ use std::fmt;
 
 use auditchain_log::TileId;
 
-use crate::chunk::{BodyChunk, EntryChunk};
+use crate::chunk::Chunk;
+use crate::chunker::EncodedChunk;
 use crate::error::{AppendError, StoreError};
 use crate::head::Head;
 
@@ -43,7 +44,7 @@ impl fmt::Display for Epoch {
 /// What an entry commits to: `SHA-256(salt || bytes)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Body<'a> {
-    /// Random, one a body, so that an erased body can't be guessed from its hash.
+    /// Unguessable, one a body, so that an erased body can't be guessed from its hash.
     pub salt: [u8; 32],
     /// The event.
     pub bytes: &'a [u8],
@@ -54,10 +55,14 @@ pub struct Body<'a> {
 pub struct BlockWrite<'a> {
     /// The head after this block.
     pub head: &'a Head,
-    /// The entries, in order; at least one.
-    pub entries: &'a [&'a [u8]],
-    /// One slot an entry; `None` where the entry has no body.
-    pub bodies: &'a [Option<Body<'a>>],
+    /// The entries with their bodies, in order; at least one entry. Made by
+    /// [`encode_chunks`](crate::encode_chunks), which may run before the append and on
+    /// other threads.
+    pub chunks: &'a [EncodedChunk],
+    /// Entries of earlier blocks whose body and salt go with this block, in the same
+    /// atomic write; each must have one. At most
+    /// [`BLOCK_ERASE_MAX`](crate::limits::BLOCK_ERASE_MAX). Their entries stay.
+    pub erase: &'a [u64],
     /// The tiles that became full with this block. A full tile is written once.
     pub tiles: &'a [(TileId, Vec<u8>)],
     /// Named values: modules, snapshots, runs of the duplicate index. Written once: a
@@ -76,9 +81,11 @@ pub struct BlockWrite<'a> {
 ///
 /// # Concurrency
 /// All methods may be called from any thread at any time. There is one writer: appends
-/// are serialised, and only the newest [`Epoch`] may append. Readers never wait for a
-/// writer's disk, and they see durable blocks only: an entry, body or tile past
-/// [`head`](Self::head) does not exist for them, even while it is being written.
+/// are serialised, and only the newest [`Epoch`] may append. Readers don't wait for a
+/// writer's disk, unless they read a chunk at the moment in which a body of it is erased.
+/// They see durable blocks only: an entry, body or tile past [`head`](Self::head) does
+/// not exist for them, even while it is being written. An erasure may be seen before it
+/// is durable.
 ///
 /// # Damage
 /// No stored byte makes a method panic or allocate more than the limits named in
@@ -115,19 +122,12 @@ pub trait Store: Send + Sync + 'static {
     /// Damage or I/O.
     fn head(&self) -> Result<Option<Head>, StoreError>;
 
-    /// The chunk of entries that holds `index`; `None` past the head.
+    /// The chunk that holds `index`, entries with their bodies; `None` past the head. A
+    /// body that was erased is not there.
     ///
     /// # Errors
     /// Damage or I/O. A chunk missing below the head is damage.
-    fn entries_at(&self, index: u64) -> Result<Option<EntryChunk>, StoreError>;
-
-    /// The chunk of bodies for the same entries as [`entries_at`](Self::entries_at):
-    /// same first index, same length. A slot is `None` if the entry never had a body
-    /// or the body was erased.
-    ///
-    /// # Errors
-    /// As `entries_at`.
-    fn bodies_at(&self, index: u64) -> Result<Option<BodyChunk>, StoreError>;
+    fn chunk_at(&self, index: u64) -> Result<Option<Chunk>, StoreError>;
 
     /// Full tiles in the order asked for; `None` for one that is not full at the head
     /// or was never written.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::compact;
 use crate::error::StoreError;
 use crate::head_file;
 use crate::lock::DirLock;
@@ -19,13 +20,13 @@ use crate::sled_store::{STORE_DIR, io_error, make_private_dir};
 /// # Errors
 /// No store, a running service on it, or I/O.
 pub fn copy_data_dir(dir: &Path, to: &Path) -> Result<(), StoreError> {
-    let from = dir.join(STORE_DIR);
-    if !from.join("db").is_file() {
+    // First: which directory counts may change under a compaction.
+    let _lock = DirLock::share_if_there(dir)?;
+    let Some(from) = compact::current(dir) else {
         return Err(StoreError::NotFound {
             dir: dir.to_owned(),
         });
-    }
-    let _lock = DirLock::share_if_there(dir)?;
+    };
     let into = to.join(STORE_DIR);
     copy_files(&from, &into)?;
     copy_files(&from.join("blobs"), &into.join("blobs"))?;

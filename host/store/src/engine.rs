@@ -19,7 +19,7 @@ use sled::{Batch, Db, IVec};
 use crate::durable;
 use crate::error::{Damage, StoreError, What};
 use crate::frame::{self, Frame, Header, Kind};
-use crate::keys::{self, ChunkKind};
+use crate::keys;
 use crate::limits::VALUE_BYTES_MAX;
 
 /// Few large segments: 0.86 of an append-only file, against 0.57 and less otherwise.
@@ -166,24 +166,38 @@ impl Engine {
             .transpose()
     }
 
-    /// The first chunk that ends at `index` or later, with the last index its key
-    /// states.
+    /// The first chunk that ends at `index` or later, still encoded, with the last index
+    /// its key states.
     pub(crate) fn chunk(
         &self,
-        chunk: ChunkKind,
         index: u64,
         kind: Kind,
         limit: usize,
-    ) -> Result<Option<(u64, Parsed)>, Fault> {
-        let found = guarded(|| Ok(self.db().range(chunk.from(index)).next().transpose()?))?;
+    ) -> Result<Option<(u64, Vec<u8>)>, Fault> {
+        let range = keys::chunks_from(index);
+        let found = guarded(|| Ok(self.db().range(range).next().transpose()?))?;
         let Some((key, first)) = found else {
             return Ok(None);
         };
-        let Some((last, 0)) = chunk.parse(&key) else {
+        let Some((last, 0)) = keys::parse_chunk(&key) else {
             return Err(Damage::Truncated.into()); // its first part is gone
         };
-        let bytes = self.join(&chunk.key(last), &first, kind, limit)?;
-        Ok(Some((last, frame::decode(&bytes, kind, limit)?)))
+        let bytes = self.join(&keys::chunk(last), &first, kind, limit)?;
+        Ok(Some((last, bytes)))
+    }
+
+    /// Hands out all keys and values, in order.
+    pub(crate) fn each(
+        &self,
+        mut work: impl FnMut(&IVec, &IVec) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        guarded(|| {
+            for item in self.db().iter() {
+                let (key, value) = item?;
+                work(&key, &value)?;
+            }
+            Ok(())
+        })
     }
 
     /// Keys and values that begin with `prefix`, in order.
@@ -208,7 +222,8 @@ impl Engine {
         refuse_spilled(&self.blobs_dir)
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<IVec>, Fault> {
+    /// A value as sled has it.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Fault> {
         guarded(|| Ok(self.db().get(key)?))
     }
 
@@ -256,6 +271,15 @@ pub(crate) fn put(batch: &mut Batch, key: &[u8], value: &[u8]) {
     // The largest value is two sections of 65 MiB: 4,160 parts.
     for (part, bytes) in (0..=u16::MAX).zip(value.chunks(VALUE_BYTES_MAX)) {
         batch.insert(keys::part(key, part), bytes);
+    }
+}
+
+/// Adds to a batch the removal of the parts that a value of `old_bytes` has beyond those
+/// of the one that takes its place.
+pub(crate) fn remove_left_over(batch: &mut Batch, key: &[u8], old_bytes: usize, bytes: usize) {
+    let parts = |bytes: usize| bytes.div_ceil(VALUE_BYTES_MAX);
+    for part in (0..=u16::MAX).take(parts(old_bytes)).skip(parts(bytes)) {
+        batch.remove(keys::part(key, part));
     }
 }
 

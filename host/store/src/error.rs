@@ -21,10 +21,8 @@ pub enum What {
     Epoch,
     /// The head.
     Head,
-    /// A chunk of entries.
+    /// A chunk: entries with their bodies.
     Entries,
-    /// A chunk of bodies.
-    Bodies,
     /// A tile.
     Tile(TileId),
     /// A named value.
@@ -41,7 +39,6 @@ impl fmt::Display for What {
             Self::Epoch => f.write_str("the epoch"),
             Self::Head => f.write_str("the head"),
             Self::Entries => f.write_str("entries"),
-            Self::Bodies => f.write_str("bodies"),
             Self::Tile(id) => write!(f, "tile {}/{}", id.level, id.index),
             Self::Blob(name) => write!(f, "blob {name}"),
             Self::BlobNames => f.write_str("the list of blobs"),
@@ -109,6 +106,18 @@ pub enum StoreError {
     NotFound {
         /// The data directory.
         dir: PathBuf,
+    },
+    /// The store was made by another release.
+    #[error(
+        "{dir} holds a store of format {found}, and this release reads format {known} only: read it with the release that wrote it, and start this one on an empty directory"
+    )]
+    OtherFormat {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the store says.
+        found: u32,
+        /// What this release writes.
+        known: u32,
     },
     /// A flush did not reach the disk.
     #[error(
@@ -225,14 +234,26 @@ pub enum InvalidBlock {
         /// Its bytes.
         bytes: usize,
     },
-    /// Not one body slot an entry.
-    #[error("it has {slots} body slots for {entries} entries")]
-    Slots {
-        /// Slots given.
-        slots: usize,
-        /// Entries given.
-        entries: usize,
+    /// The chunks don't follow each other, or not the log.
+    #[error("a chunk begins at {first}, where {expected} is expected")]
+    Chunk {
+        /// Where it begins.
+        first: u64,
+        /// Where it should.
+        expected: u64,
     },
+    /// Too much to erase at once.
+    #[error("it erases {bodies} bodies in {chunks} chunks, over {max} in {chunks_max}: erase the rest with the next blocks", max = limits::BLOCK_ERASE_MAX, chunks_max = limits::BLOCK_ERASE_CHUNKS_MAX)]
+    EraseMany {
+        /// Bodies.
+        bodies: usize,
+        /// Chunks that would be rewritten.
+        chunks: usize,
+    },
+    /// There is no body to erase: it never had one, it was erased, or it is not in the
+    /// log yet.
+    #[error("entry {0} has no body to erase")]
+    EraseNothing(u64),
     /// A body is too large.
     #[error("the body of entry {index} has {bytes} bytes, over {max}", max = limits::BODY_BYTES_MAX)]
     Body {

@@ -14,22 +14,21 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
-use crate::error::StoreError;
+use auditchain_log::TileId;
+
+use crate::compact;
+use crate::error::{StoreError, What};
+use crate::frame::Kind;
 use crate::fsck::scan;
 use crate::fsck::value::{Found as FoundValue, Value};
 use crate::lock::DirLock;
-use crate::sled_store::{STORE_DIR, io_error};
-
-/// Kinds that cover the log without gaps, each by itself: a chunk of entries and bodies,
-/// or of one of them.
-const CHUNKS: [u8; 3] = *b"bce";
-const TILE: u8 = b't';
+use crate::sled_store::io_error;
 
 /// A value that was found damaged, or not found at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedValue {
-    /// What it is, in words: entries, bodies or a tile.
-    pub what: String,
+    /// What it is: entries with their bodies, or a tile.
+    pub what: What,
     /// Index of the first entry it holds; for a tile, of the first leaf under it.
     pub index: u64,
     /// How many entries it holds, or leaves under it.
@@ -46,13 +45,13 @@ pub struct DamagedValue {
 /// # Errors
 /// No store, a running service on it, or I/O.
 pub fn find_damage(dir: &Path) -> Result<Vec<DamagedValue>, StoreError> {
-    let path = dir.join(STORE_DIR).join("db");
-    if !path.is_file() {
+    let _lock = DirLock::share_if_there(dir)?;
+    let Some(store) = compact::current(dir) else {
         return Err(StoreError::NotFound {
             dir: dir.to_owned(),
         });
-    }
-    let _lock = DirLock::share_if_there(dir)?;
+    };
+    let path = store.join("db");
     let mut found = Found::default();
     File::open(&path)
         .and_then(|file| found.scan(file))
@@ -76,7 +75,7 @@ impl Found {
             return; // what is missing shows as a gap
         };
         let value = found.value;
-        if !CHUNKS.contains(&value.kind) && value.kind != TILE {
+        if describe(value).is_none() {
             return;
         }
         // Of several parts only the first is here; it is taken on trust.
@@ -88,13 +87,10 @@ impl Found {
     }
 
     fn report(self) -> Vec<DamagedValue> {
-        let mut report = Vec::new();
-        for kind in CHUNKS {
-            report.extend(self.gaps(kind));
-        }
+        let mut report = self.gaps();
         let size = self.size();
         for (value, offset) in &self.damaged {
-            let (what, Some((index, count))) = value.describe() else {
+            let Some((what, index, count)) = describe(*value) else {
                 continue;
             };
             // Garbage in the header itself: the real one is found as a gap.
@@ -119,42 +115,31 @@ impl Found {
         report
     }
 
-    /// Entries that are there in some intact chunk, of entries or of bodies.
+    fn chunks(&self) -> impl Iterator<Item = &Value> {
+        let chunk = |value: &&Value| value.kind == Kind::Chunk as u8;
+        self.intact.iter().filter(chunk)
+    }
+
+    /// Entries that are there in some intact chunk.
     fn size(&self) -> u64 {
-        let chunks = self.intact.iter().filter(|value| value.kind != TILE);
-        chunks
+        self.chunks()
             .map(|value| value.id.saturating_add(value.count.into()))
             .max()
             .unwrap_or(0)
     }
 
-    /// What no intact chunk of this kind covers, if the store has such chunks.
-    fn gaps(&self, kind: u8) -> Vec<DamagedValue> {
+    /// What no intact chunk covers.
+    fn gaps(&self) -> Vec<DamagedValue> {
         let gap = |index: u64, end: u64| DamagedValue {
-            what: Value {
-                kind,
-                id: index,
-                count: 0,
-            }
-            .describe()
-            .0,
+            what: What::Entries,
             index,
             count: end - index,
             offset: None,
             has_intact_copy: false,
         };
-        let damaged = self.damaged.iter().map(|(value, _)| value);
-        if !self
-            .intact
-            .iter()
-            .chain(damaged)
-            .any(|value| value.kind == kind)
-        {
-            return Vec::new();
-        }
         let mut covered = 0;
         let mut gaps = Vec::new();
-        for chunk in self.intact.iter().filter(|value| value.kind == kind) {
+        for chunk in self.chunks() {
             if chunk.id > covered {
                 gaps.push(gap(covered, chunk.id));
             }
@@ -165,4 +150,19 @@ impl Found {
         }
         gaps
     }
+}
+
+/// What it is, the first entry it is about and how many; `None` if it is about none.
+fn describe(value: Value) -> Option<(What, u64, u64)> {
+    let (first, count) = value.entries()?;
+    let what = if value.kind == Kind::Chunk as u8 {
+        What::Entries
+    } else {
+        let level = u8::try_from(value.count).ok()?;
+        What::Tile(TileId {
+            level,
+            index: value.id,
+        })
+    };
+    Some((what, first, count))
 }

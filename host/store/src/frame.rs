@@ -6,14 +6,14 @@
 //!      1      1  kind (see `Kind`)
 //!      2      1  codec of the content: 0 stored, 1 zstd
 //!      3      1  zero
-//!      4      4  dictionary id, 0 = none (reserved: no dictionaries yet)
+//!      4      4  dictionary id, 0 = none
 //!      8      8  id: first index, tile index, epoch; binds the value to its key
-//!     16      4  count: entries, slots, tile level
+//!     16      4  count: slots, tile level, format
 //!     20      4  bytes of the plain section
 //!     24      4  bytes of the content as stored
 //!     28      4  bytes of the content once decompressed
 //!     32     16  first half of SHA-256 over the 32 bytes above, plain section, content
-//!     48      -  plain section: what compression can't shrink (salts)
+//!     48      -  plain section: what compression can't shrink (salts, hashes)
 //!      -      -  content
 //! ```
 //! Invariants: decoding allocates no more than the limit its caller names, and never
@@ -22,6 +22,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::dictionary;
 use crate::error::Damage;
 
 const VERSION: u8 = 1;
@@ -31,10 +32,6 @@ const CHECKED_BYTES: usize = 32;
 const CHECKSUM_BYTES: usize = 16;
 pub(crate) const HEADER_BYTES: usize = CHECKED_BYTES + CHECKSUM_BYTES;
 
-/// Level 3: 305 bytes an event against 412 at level 1; level 9 gives 245 for several
-/// times the time.
-const ZSTD_LEVEL: i32 = 3;
-
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -42,11 +39,23 @@ pub(crate) enum Kind {
     Opened = b'o',
     Epoch = b'a',
     Head = b'h',
-    Entries = b'e',
-    Bodies = b'b',
+    Chunk = b'c',
     Tile = b't',
     Name = b'n',
     Blob = b'x',
+}
+
+impl Kind {
+    /// All there are.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Opened,
+        Self::Epoch,
+        Self::Head,
+        Self::Chunk,
+        Self::Tile,
+        Self::Name,
+        Self::Blob,
+    ];
 }
 
 /// A value before it is stored, or after it was read.
@@ -59,39 +68,35 @@ pub(crate) struct Frame<P, C> {
     pub(crate) content: C,
 }
 
-/// Makes stored bytes of frames; keeps zstd's tables, which are costly to set up.
-pub(crate) struct Encoder {
-    zstd: zstd::bulk::Compressor<'static>,
+/// The frame with its content compressed, unless that would not shrink it.
+pub(crate) fn compressed(frame: &Frame<&[u8], &[u8]>) -> Vec<u8> {
+    compressed_by(frame, 0)
 }
 
-impl Encoder {
-    pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
-        })
-    }
+/// The same, with the dictionary of chunks.
+pub(crate) fn compressed_with_dictionary(frame: &Frame<&[u8], &[u8]>) -> Vec<u8> {
+    compressed_by(frame, dictionary::ID)
+}
 
-    /// The frame with its content compressed, unless that would not shrink it.
-    pub(crate) fn compressed(&mut self, frame: &Frame<&[u8], &[u8]>) -> Vec<u8> {
-        match self.zstd.compress(frame.content) {
-            Ok(packed) if packed.len() < frame.content.len() => {
-                assemble(frame, CODEC_ZSTD, &packed)
-            }
-            // A failing compressor costs space, not data.
-            Ok(_) | Err(_) => stored(frame),
+fn compressed_by(frame: &Frame<&[u8], &[u8]>, dictionary: u32) -> Vec<u8> {
+    match dictionary::compress(frame.content, dictionary != 0) {
+        Ok(packed) if packed.len() < frame.content.len() => {
+            assemble(frame, CODEC_ZSTD, dictionary, &packed)
         }
+        // A failing compressor costs space, not data.
+        Ok(_) | Err(_) => stored(frame),
     }
 }
 
 /// The frame with its content as it is.
 pub(crate) fn stored(frame: &Frame<&[u8], &[u8]>) -> Vec<u8> {
-    assemble(frame, CODEC_STORED, frame.content)
+    assemble(frame, CODEC_STORED, 0, frame.content)
 }
 
-fn assemble(frame: &Frame<&[u8], &[u8]>, codec: u8, packed: &[u8]) -> Vec<u8> {
+fn assemble(frame: &Frame<&[u8], &[u8]>, codec: u8, dictionary: u32, packed: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + frame.plain.len() + packed.len());
     bytes.extend([VERSION, frame.kind as u8, codec, 0]);
-    bytes.extend(0_u32.to_be_bytes());
+    bytes.extend(dictionary.to_be_bytes());
     bytes.extend(frame.id.to_be_bytes());
     bytes.extend(frame.count.to_be_bytes());
     for section in [frame.plain, packed, frame.content] {
@@ -125,6 +130,7 @@ fn checksum(header: &[u8], plain: &[u8], packed: &[u8]) -> [u8; CHECKSUM_BYTES] 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
     codec: u8,
+    dictionary: u32,
     id: u64,
     count: u32,
     plain_bytes: usize,
@@ -144,7 +150,7 @@ impl Header {
             return Err(Damage::Misplaced);
         }
         let dictionary = u32::from_be_bytes(*sub(header, 4));
-        if dictionary != 0 {
+        if dictionary != 0 && (dictionary != dictionary::ID || codec != CODEC_ZSTD) {
             return Err(Damage::UnknownFormat(dictionary));
         }
         if zero != 0 || (codec != CODEC_STORED && codec != CODEC_ZSTD) {
@@ -158,6 +164,7 @@ impl Header {
         };
         Ok(Self {
             codec,
+            dictionary,
             id: u64::from_be_bytes(*sub(header, 8)),
             count: u32::from_be_bytes(*sub(header, 16)),
             plain_bytes: size(20)?,
@@ -198,7 +205,8 @@ pub(crate) fn decode(
     }
     let content = if header.codec == CODEC_ZSTD {
         // `raw_bytes` is within the limit, and zstd stops at the capacity given.
-        zstd::bulk::decompress(packed, header.raw_bytes).map_err(|_| Damage::Compression)?
+        dictionary::decompress(packed, header.raw_bytes, header.dictionary != 0)
+            .map_err(|_| Damage::Compression)?
     } else {
         packed.to_vec()
     };
@@ -224,7 +232,7 @@ mod tests {
 
     fn sample(content: &[u8]) -> Frame<&[u8], &[u8]> {
         Frame {
-            kind: Kind::Bodies,
+            kind: Kind::Chunk,
             id: 7,
             count: 3,
             plain: b"salts",
@@ -234,26 +242,29 @@ mod tests {
 
     #[test]
     fn both_codecs_round_trip() {
-        let mut encoder = Encoder::new().unwrap();
         for content in [&b""[..], b"x", &[b'a'; 5000]] {
             let frame = sample(content);
-            for bytes in [encoder.compressed(&frame), stored(&frame)] {
-                let back = decode(&bytes, Kind::Bodies, LIMIT).unwrap();
+            for bytes in [
+                compressed(&frame),
+                compressed_with_dictionary(&frame),
+                stored(&frame),
+            ] {
+                let back = decode(&bytes, Kind::Chunk, LIMIT).unwrap();
                 assert_eq!((back.id, back.count), (7, 3));
                 assert_eq!(back.plain, b"salts");
                 assert_eq!(back.content, content);
             }
         }
-        assert!(encoder.compressed(&sample(&[b'a'; 5000])).len() < 200);
+        assert!(compressed(&sample(&[b'a'; 5000])).len() < 200);
     }
 
     #[test]
     fn every_flipped_bit_is_damage() {
-        let bytes = Encoder::new().unwrap().compressed(&sample(&[b'a'; 500]));
+        let bytes = compressed_with_dictionary(&sample(&[b'a'; 500]));
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            decode(&bad, Kind::Bodies, LIMIT).expect_err("a flipped bit was accepted");
+            decode(&bad, Kind::Chunk, LIMIT).expect_err("a flipped bit was accepted");
         }
     }
 
@@ -261,29 +272,37 @@ mod tests {
     fn every_cut_is_damage() {
         let bytes = stored(&sample(b"content"));
         for end in 0..bytes.len() {
-            decode(&bytes[..end], Kind::Bodies, LIMIT).expect_err("a cut value was accepted");
+            decode(&bytes[..end], Kind::Chunk, LIMIT).expect_err("a cut value was accepted");
         }
     }
 
     #[test]
     fn another_kind_is_refused() {
         let bytes = stored(&sample(b"content"));
-        assert_eq!(decode(&bytes, Kind::Entries, LIMIT), Err(Damage::Misplaced));
+        assert_eq!(decode(&bytes, Kind::Tile, LIMIT), Err(Damage::Misplaced));
+    }
+
+    #[test]
+    fn an_unknown_dictionary_is_named() {
+        let content = [b'a'; 500];
+        let packed = dictionary::compress(&content, true).unwrap();
+        let bytes = assemble(&sample(&content), CODEC_ZSTD, 77, &packed);
+        assert_eq!(
+            decode(&bytes, Kind::Chunk, LIMIT),
+            Err(Damage::UnknownFormat(77))
+        );
     }
 
     // A bomb with a correct checksum: what it states and what it holds are both bounded.
     #[test]
     fn a_bomb_is_refused() {
         let huge = vec![0; LIMIT + 1];
-        let honest = Encoder::new().unwrap().compressed(&sample(&huge));
-        assert_eq!(decode(&honest, Kind::Bodies, LIMIT), Err(Damage::OverLimit));
+        let honest = compressed(&sample(&huge));
+        assert_eq!(decode(&honest, Kind::Chunk, LIMIT), Err(Damage::OverLimit));
 
         let packed = zstd::bulk::compress(&huge, 1).unwrap();
-        let lying = assemble(&sample(b"short"), CODEC_ZSTD, &packed);
-        assert_eq!(
-            decode(&lying, Kind::Bodies, LIMIT),
-            Err(Damage::Compression)
-        );
+        let lying = assemble(&sample(b"short"), CODEC_ZSTD, 0, &packed);
+        assert_eq!(decode(&lying, Kind::Chunk, LIMIT), Err(Damage::Compression));
     }
 
     proptest! {

@@ -4,15 +4,14 @@
 //! m "opened"                      how often the store was opened, and its format
 //! m "epoch"                       the last epoch given out
 //! h                               the head
-//! e <index of last entry, u64>    a chunk of entries
-//! b <index of last entry, u64>    a chunk of bodies
+//! c <index of last entry, u64>    a chunk
 //! t <level, u8> <index, u64>      a full tile
 //! n <name> 00                     a name that has a blob
 //! x <name> 00                     a blob
 //! ```
 //! Each is followed by the number of the part, u16, since values are cut into parts of
 //! at most 32 KiB. Integers are big-endian, so keys sort by number. Chunks are named by
-//! their last index: the first key at or after `e <i>` is the chunk that holds `i`, and
+//! their last index: the first key at or after `c <i>` is the chunk that holds `i`, and
 //! its parts follow, so that finding and reading are one walk forward.
 
 use std::ops::Range;
@@ -23,8 +22,7 @@ pub(crate) const OPENED: &[u8] = b"mopened";
 pub(crate) const EPOCH: &[u8] = b"mepoch";
 pub(crate) const HEAD: &[u8] = b"h";
 
-const ENTRIES: u8 = b'e';
-const BODIES: u8 = b'b';
+const CHUNK: u8 = b'c';
 const TILE: u8 = b't';
 const NAME: u8 = b'n';
 const BLOB: u8 = b'x';
@@ -33,40 +31,24 @@ const BLOB: u8 = b'x';
 const NAME_END: u8 = 0;
 const PART_BYTES: usize = 2;
 
-/// The two kinds of chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChunkKind {
-    Entries,
-    Bodies,
+/// The key of the chunk whose last index is this.
+pub(crate) fn chunk(last: u64) -> Vec<u8> {
+    [&[CHUNK][..], &last.to_be_bytes()].concat()
 }
 
-impl ChunkKind {
-    const fn prefix(self) -> u8 {
-        match self {
-            Self::Entries => ENTRIES,
-            Self::Bodies => BODIES,
-        }
-    }
+/// All keys of chunks that end at `index` or later.
+pub(crate) fn chunks_from(index: u64) -> Range<Vec<u8>> {
+    chunk(index)..vec![CHUNK + 1]
+}
 
-    /// The key of the chunk whose last index is this.
-    pub(crate) fn key(self, last: u64) -> Vec<u8> {
-        [&[self.prefix()][..], &last.to_be_bytes()].concat()
-    }
-
-    /// All keys of chunks of this kind that end at `index` or later.
-    pub(crate) fn from(self, index: u64) -> Range<Vec<u8>> {
-        self.key(index)..vec![self.prefix() + 1]
-    }
-
-    /// Last index and part of a key of this kind.
-    pub(crate) fn parse(self, key: &[u8]) -> Option<(u64, u16)> {
-        let (prefix, rest) = key.split_first()?;
-        let (last, part) = rest.split_first_chunk()?;
-        (*prefix == self.prefix()).then_some((
-            u64::from_be_bytes(*last),
-            u16::from_be_bytes(part.try_into().ok()?),
-        ))
-    }
+/// Last index and part of a key of a chunk.
+pub(crate) fn parse_chunk(key: &[u8]) -> Option<(u64, u16)> {
+    let (prefix, rest) = key.split_first()?;
+    let (last, part) = rest.split_first_chunk()?;
+    (*prefix == CHUNK).then_some((
+        u64::from_be_bytes(*last),
+        u16::from_be_bytes(part.try_into().ok()?),
+    ))
 }
 
 pub(crate) fn tile(id: TileId) -> Vec<u8> {
@@ -110,12 +92,12 @@ mod tests {
 
     #[test]
     fn chunk_keys_parse_and_sort_by_index() {
-        let key = |last, n| part(&ChunkKind::Entries.key(last), n);
-        assert_eq!(ChunkKind::Entries.parse(&key(7, 3)), Some((7, 3)));
-        assert_eq!(ChunkKind::Bodies.parse(&key(7, 3)), None);
-        assert_eq!(ChunkKind::Entries.parse(&key(7, 3)[..10]), None);
+        let key = |last, n| part(&chunk(last), n);
+        assert_eq!(parse_chunk(&key(7, 3)), Some((7, 3)));
+        assert_eq!(parse_chunk(&key(7, 3)[..10]), None);
+        assert_eq!(parse_chunk(b"x234567890a"), None);
         assert!(key(255, u16::MAX) < key(256, 0));
-        let range = ChunkKind::Entries.from(256);
+        let range = chunks_from(256);
         assert!(range.contains(&key(256, 0)) && range.contains(&key(u64::MAX, 9)));
         assert!(!range.contains(&key(255, 9)));
         assert!(!range.contains(&part(HEAD, 0)) && !range.contains(&part(&blob("a"), 0)));

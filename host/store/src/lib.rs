@@ -1,25 +1,29 @@
 //! Where the log is kept: the [`Store`] contract, and its engine on sled.
 //!
-//! Reading order: [`Store`] (the contract), [`limits`], [`Head`], [`EntryChunk`] and
-//! [`BodyChunk`] (what is read back), [`SledStore`] (the engine), [`HeadFile`] (the
-//! guard against rollback), [`copy_data_dir`], [`check_files`] and [`find_damage`] (for
-//! auditors).
+//! Reading order: [`Store`] (the contract), [`limits`], [`Head`], [`Chunker`]
+//! (cuts a block into chunks), [`Chunk`] (what is read back), [`SledStore`] (the engine),
+//! [`HeadFile`] (the guard against rollback), [`compact`], [`copy_data_dir`],
+//! [`check_files`] and [`find_damage`] (for auditors).
 //!
 //! What makes stock sled 0.34.7 fit for evidence, each where it is explained:
 //! - its flush is made an `fdatasync`, and the store refuses to run where that did not
 //!   work (`durable`);
 //! - values are cut so that none is moved into files that sled never syncs (`limits`);
-//! - entries are kept in compressed chunks, never one key each (`chunk`);
+//! - entries are kept in compressed chunks, never one key each, and what of them follows
+//!   from a body is not kept at all (`chunk`);
 //! - every value carries a checksum that is bound to its place (`frame`);
 //! - its panics on damaged files become errors (`engine`);
 //! - after a failed write nothing is written until the store is reopened (`sled_store`).
 //!
-//! Out of scope: what entries mean, the Merkle tree, signatures, when to write a block.
+//! Out of scope: what entries mean beyond that, the Merkle tree, signatures, when to write a block.
 
 mod block;
 mod chunk;
+mod chunker;
+mod compact;
 mod contract;
 mod copy;
+mod dictionary;
 mod durable;
 mod engine;
 mod error;
@@ -33,7 +37,9 @@ pub mod limits;
 mod lock;
 mod sled_store;
 
-pub use chunk::{BodyChunk, EntryChunk};
+pub use chunk::Chunk;
+pub use chunker::{ChunkError, ChunkWrite, Chunker, EncodedChunk, EventParts, encode_chunks};
+pub use compact::{Compaction, compact};
 pub use contract::{BlockWrite, Body, Epoch, Store};
 pub use copy::copy_data_dir;
 pub use error::{AppendError, Damage, InvalidBlock, StoreError, What};

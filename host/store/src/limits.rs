@@ -9,9 +9,9 @@ pub const VALUE_BYTES_MAX: usize = 32 << 10;
 /// one entry is cheap.
 pub const CHUNK_ENTRIES_MAX: usize = 64;
 
-/// Uncompressed bytes after which a chunk of entries or bodies ends, unless a single
-/// item is larger: compressed to a fourth it is one value of [`VALUE_BYTES_MAX`], and
-/// damage in it can be placed without sled. 64 average events are 112 KB.
+/// Uncompressed bytes after which a chunk ends, unless a single entry with its body is
+/// larger: compressed to a fourth it is one value of [`VALUE_BYTES_MAX`], and damage in it
+/// can be placed without sled. 64 average events are 90 KB.
 pub const CHUNK_RAW_BYTES_MAX: usize = 128 << 10;
 
 /// Bytes of one entry: tlog-tiles writes its length in 16 bits.
@@ -40,6 +40,14 @@ pub const BLOCK_ENTRIES_MAX: usize = 1 << 16;
 
 /// Bytes of one block before compression; bounds the memory of an append.
 pub const BLOCK_BYTES_MAX: usize = 256 << 20;
+
+/// Bodies that one block may erase: a block's worth of an expired source. More go into
+/// the next blocks.
+pub const BLOCK_ERASE_MAX: usize = 1 << 14;
+
+/// Chunks that one block may rewrite to erase bodies: with their bound on bytes, 128 MiB
+/// to read and compress again.
+pub const BLOCK_ERASE_CHUNKS_MAX: usize = 1 << 10;
 
 /// Bytes that must be free on the disk beyond the block itself, or the append is
 /// refused as full: sled allocates whole segments and rewrites pages, and a store that

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/lock         held while the store is open
 //! DIR/store/       sled: db, conf, snap.<lsn>, blobs/ (always empty)
+//! DIR/store.new, store.old   left by a compaction that was broken off: see `compact`
 //! DIR/checkpoint   see `HeadFile`
 //! ```
 //! # Opening changes files
@@ -25,26 +26,31 @@ use sha2::{Digest, Sha256};
 use sled::Batch;
 
 use crate::block;
-use crate::chunk::{self, BodyChunk, EntryChunk};
+use crate::chunk::{self, Chunk, EraseFault};
+use crate::compact;
 use crate::contract::{BlockWrite, Epoch, Store};
-use crate::engine::{Engine, Fault, Parsed, put};
+use crate::dictionary;
+use crate::engine::{Engine, Fault, Parsed, put, remove_left_over};
 use crate::error::{AppendError, Damage, InvalidBlock, StoreError, What};
-use crate::frame::{self, Encoder, Frame, Kind};
+use crate::frame::{self, Frame, Kind};
 use crate::head::{self, Head};
-use crate::keys::{self, ChunkKind};
-use crate::limits::{BLOB_BYTES_MAX, FREE_BYTES_MIN};
+use crate::keys;
+use crate::limits::{BLOB_BYTES_MAX, BLOCK_ERASE_CHUNKS_MAX, FREE_BYTES_MIN};
 use crate::lock::DirLock;
 
 /// sled's directory inside the data directory.
 pub(crate) const STORE_DIR: &str = "store";
 /// What `DIR/store` is made of. A store of another format is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A [`Store`] in a directory of this machine. One process has it open at a time.
 pub struct SledStore {
     writer: Mutex<Writer>,
     /// The newest head that is on disk.
     published: RwLock<Option<Head>>,
+    /// Held for writing while chunks are rewritten: sled's batches are atomic against
+    /// crashes, not against a reader who fetches a value part by part.
+    rewriting: RwLock<()>,
     // Declared before the lock, so that sled is closed before the directory is free.
     engine: Engine,
     store_dir: PathBuf,
@@ -59,8 +65,10 @@ struct Writer {
     held: u64,
     /// A write failed: see the module's doc.
     failed: bool,
-    encoder: Encoder,
 }
+
+/// Key and value.
+type Pair = (Vec<u8>, Vec<u8>);
 
 impl SledStore {
     /// Opens the store in `dir`, and makes it if there is none. Files are changed: see
@@ -72,9 +80,8 @@ impl SledStore {
     /// # Errors
     /// Another process has it open, flushes don't reach the disk, damage, or I/O.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let store_dir = dir.join(STORE_DIR);
-        make_private_dir(&store_dir).map_err(io_error("can't make", &store_dir))?;
-        Self::open_made(dir, store_dir)
+        make_private_dir(dir).map_err(io_error("can't make", dir))?;
+        Self::open_made(dir)
     }
 
     /// As [`open`](Self::open), but makes nothing where there is no store.
@@ -82,17 +89,19 @@ impl SledStore {
     /// # Errors
     /// As `open`, and [`StoreError::NotFound`].
     pub fn open_existing(dir: &Path) -> Result<Self, StoreError> {
-        let store_dir = dir.join(STORE_DIR);
-        if !store_dir.join("db").is_file() {
+        if compact::current(dir).is_none() {
             return Err(StoreError::NotFound {
                 dir: dir.to_owned(),
             });
         }
-        Self::open_made(dir, store_dir)
+        Self::open_made(dir)
     }
 
-    fn open_made(dir: &Path, store_dir: PathBuf) -> Result<Self, StoreError> {
+    fn open_made(dir: &Path) -> Result<Self, StoreError> {
         let lock = DirLock::take(dir)?;
+        compact::settle(dir)?;
+        let store_dir = dir.join(STORE_DIR);
+        make_private_dir(&store_dir).map_err(io_error("can't make", &store_dir))?;
         let database = |fault: Fault| match fault {
             Fault::Locked => StoreError::Locked {
                 dir: dir.to_owned(),
@@ -100,7 +109,7 @@ impl SledStore {
             fault => fault.on(What::Database, None),
         };
         let engine = Engine::open(&store_dir).map_err(database)?;
-        count_opening(&engine)?;
+        count_opening(&engine, dir)?;
         // Only now is the store on disk for certain: sled syncs no directory, nor conf.
         for path in [&store_dir.join("conf"), &store_dir, dir] {
             File::open(path)
@@ -116,15 +125,14 @@ impl SledStore {
             .map_err(|fault| fault.on(What::Epoch, None))?
             .map(|frame| frame.id);
         check_together(&engine, head.as_ref(), epoch)?;
-        let encoder = Encoder::new().map_err(io_error("can't set up zstd for", &store_dir))?;
         Ok(Self {
             writer: Mutex::new(Writer {
                 epoch: epoch.unwrap_or(0),
                 held: 0,
                 failed: false,
-                encoder,
             }),
             published: RwLock::new(head),
+            rewriting: RwLock::new(()),
             engine,
             store_dir,
             _lock: lock,
@@ -142,42 +150,79 @@ impl SledStore {
     /// Stage 2 of an append: the block as keys and values, and how many bytes.
     fn encode(
         &self,
-        encoder: &mut Encoder,
-        first: u64,
+        before: Option<&Head>,
         block: &BlockWrite<'_>,
     ) -> Result<(Batch, u64), AppendError> {
         let mut batch = Batch::default();
         let mut bytes = 0;
-        let mut add = |key: &[u8], value: &[u8]| {
+        let mut add = |batch: &mut Batch, key: &[u8], value: &[u8]| {
             bytes += value.len() as u64;
-            put(&mut batch, key, value);
+            put(batch, key, value);
         };
-        for run in chunk::runs(block.entries, block.bodies) {
-            let first = first + run.start as u64;
-            let last = first + run.len() as u64 - 1; // a run is never empty
-            let entries = chunk::encode_entries(encoder, first, &block.entries[run.clone()]);
-            add(&ChunkKind::Entries.key(last), &entries);
-            let bodies = chunk::encode_bodies(encoder, first, &block.bodies[run]);
-            add(&ChunkKind::Bodies.key(last), &bodies);
+        for chunk in block.chunks {
+            let last = chunk.first + chunk.entries as u64 - 1; // none is empty: checked
+            add(&mut batch, &keys::chunk(last), &chunk.value);
+        }
+        for (key, value) in self.erased(&mut batch, block.erase)? {
+            add(&mut batch, &key, &value);
         }
         for (id, hashes) in block.tiles {
-            add(&keys::tile(*id), &frame::stored(&tile_frame(*id, hashes)));
+            let value = frame::stored(&tile_frame(*id, hashes));
+            add(&mut batch, &keys::tile(*id), &value);
         }
-        for (name, content) in block.blobs {
+        // What chunks are compressed with belongs to the store.
+        let dictionary = (dictionary::BLOB_NAME, dictionary::BYTES);
+        let own = before.is_none().then_some(&dictionary);
+        for (name, content) in block.blobs.iter().chain(own) {
             match self.blob(name).map_err(AppendError::Store)? {
                 Some(there) if there == *content => {}
                 Some(_) => return Err(InvalidBlock::BlobExists((*name).to_owned()).into()),
                 None => {
                     let id = name_id(name);
-                    let value = encoder.compressed(&plain_frame(Kind::Blob, id, content));
-                    add(&keys::blob(name), &value);
+                    let value = frame::compressed(&plain_frame(Kind::Blob, id, content));
+                    add(&mut batch, &keys::blob(name), &value);
                     let value = frame::stored(&plain_frame(Kind::Name, id, &[]));
-                    add(&keys::name(name), &value);
+                    add(&mut batch, &keys::name(name), &value);
                 }
             }
         }
-        add(keys::HEAD, &block.head.encode());
+        add(&mut batch, keys::HEAD, &block.head.encode());
         Ok((batch, bytes))
+    }
+
+    /// The chunks that lose bodies, as they are without them. What their values no
+    /// longer need of the old ones is removed by the batch.
+    fn erased(&self, batch: &mut Batch, erase: &[u64]) -> Result<Vec<Pair>, AppendError> {
+        let mut erase = erase.to_vec();
+        erase.sort_unstable();
+        erase.dedup();
+        let mut rewritten = Vec::new();
+        let mut rest = &erase[..];
+        while let Some(index) = rest.first().copied() {
+            if rewritten.len() == BLOCK_ERASE_CHUNKS_MAX {
+                return Err(InvalidBlock::EraseMany {
+                    bodies: erase.len(),
+                    chunks: rewritten.len() + 1,
+                }
+                .into());
+            }
+            let damaged = |index, damage: Damage| {
+                AppendError::Store(Fault::from(damage).on(What::Entries, Some(index)))
+            };
+            let found = self.stored_chunk(index).map_err(AppendError::Store)?;
+            let (chunk, old_bytes) = found.ok_or(InvalidBlock::EraseNothing(index))?;
+            let (here, after) = rest.split_at(rest.partition_point(|i| *i < chunk.end()));
+            let chunk = chunk.without(here).map_err(|fault| match fault {
+                EraseFault::NoBody(index) => InvalidBlock::EraseNothing(index).into(),
+                EraseFault::Damaged(index) => damaged(index, Damage::Inconsistent),
+            })?;
+            let key = keys::chunk(chunk.first + chunk.slots.len() as u64 - 1);
+            let value = chunk.encode().value;
+            remove_left_over(batch, &key, old_bytes, value.len());
+            rewritten.push((key, value));
+            rest = after;
+        }
+        Ok(rewritten)
     }
 
     /// Stage 3: refuses while nothing is written yet, rather than fail half-way.
@@ -196,28 +241,37 @@ impl SledStore {
         Ok(())
     }
 
-    fn chunk_at<T>(
-        &self,
-        index: u64,
-        what: &What,
-        read: impl FnOnce(u64) -> Result<Option<(u64, T)>, Fault>,
-        bounds: impl FnOnce(&T) -> (u64, u64),
-    ) -> Result<Option<T>, StoreError> {
+    /// The chunk that holds an index below the head, and the bytes of its value.
+    fn stored_chunk(&self, index: u64) -> Result<Option<(Chunk, usize)>, StoreError> {
         let size = self.published_size();
         if index >= size {
             return Ok(None);
         }
-        let damaged = |damage: Damage| Fault::from(damage).on(what.clone(), Some(index));
-        let found = read(index).map_err(|fault| fault.on(what.clone(), Some(index)))?;
-        let (last, chunk) = found.ok_or_else(|| damaged(Damage::Missing))?;
-        let (first, end) = bounds(&chunk);
-        if end - 1 != last || end > size {
-            return Err(damaged(Damage::Misplaced));
-        }
-        if first > index {
-            return Err(damaged(Damage::Missing));
-        }
-        Ok(Some(chunk))
+        let read = || -> Result<_, Fault> {
+            let limit = chunk::BYTES_MAX;
+            let found = self.engine.chunk(index, Kind::Chunk, limit)?;
+            let (last, bytes) = found.ok_or(Damage::Missing)?;
+            let chunk = Chunk::from_frame(frame::decode(&bytes, Kind::Chunk, limit)?)?;
+            if chunk.end() - 1 != last || chunk.end() > size {
+                return Err(Damage::Misplaced.into());
+            }
+            if chunk.first() > index {
+                return Err(Damage::Missing.into());
+            }
+            Ok((chunk, bytes.len()))
+        };
+        let result = read().or_else(|fault| match fault {
+            // Or parts of it were fetched before an erasure and others after it.
+            Fault::Damage(_) => {
+                let rewriting = self.rewriting.read();
+                let _rewriting = rewriting.unwrap_or_else(PoisonError::into_inner);
+                read()
+            }
+            fault => Err(fault),
+        });
+        result
+            .map(Some)
+            .map_err(|fault| fault.on(What::Entries, Some(index)))
     }
 }
 
@@ -272,9 +326,13 @@ impl Store for SledStore {
             });
         }
         block::check(block, before.as_ref())?;
-        let (batch, bytes) = self.encode(&mut writer.encoder, expected_size, block)?;
+        let (batch, bytes) = self.encode(before.as_ref(), block)?;
         self.check_room(bytes)?;
 
+        let rewriting = (!block.erase.is_empty()).then(|| {
+            let rewriting = self.rewriting.write();
+            rewriting.unwrap_or_else(PoisonError::into_inner)
+        });
         // A crash in commit leaves the whole block or nothing of it, and readers go on
         // seeing the head before until it returns.
         if let Err(fault) = self.engine.commit(batch) {
@@ -283,6 +341,7 @@ impl Store for SledStore {
                 fault.on(What::Head, Some(expected_size)),
             ));
         }
+        drop(rewriting);
         // A crash from here on loses nothing: the block is on disk.
         *self
             .published
@@ -299,30 +358,8 @@ impl Store for SledStore {
         Ok(head.clone())
     }
 
-    fn entries_at(&self, index: u64) -> Result<Option<EntryChunk>, StoreError> {
-        let read = |index| {
-            let limit = chunk::ENTRIES_BYTES_MAX;
-            let found = self
-                .engine
-                .chunk(ChunkKind::Entries, index, Kind::Entries, limit)?;
-            with_last(found, EntryChunk::from_frame)
-        };
-        self.chunk_at(index, &What::Entries, read, |chunk| {
-            (chunk.first(), chunk.end())
-        })
-    }
-
-    fn bodies_at(&self, index: u64) -> Result<Option<BodyChunk>, StoreError> {
-        let read = |index| {
-            let limit = chunk::BODIES_BYTES_MAX;
-            let found = self
-                .engine
-                .chunk(ChunkKind::Bodies, index, Kind::Bodies, limit)?;
-            with_last(found, BodyChunk::from_frame)
-        };
-        self.chunk_at(index, &What::Bodies, read, |chunk| {
-            (chunk.first(), chunk.end())
-        })
+    fn chunk_at(&self, index: u64) -> Result<Option<Chunk>, StoreError> {
+        Ok(self.stored_chunk(index)?.map(|(chunk, _)| chunk))
     }
 
     fn tiles(&self, ids: &[TileId]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
@@ -373,25 +410,36 @@ impl Store for SledStore {
     }
 }
 
-/// Checks the format, counts the opening, and by that proves that a flush is a flush.
-fn count_opening(engine: &Engine) -> Result<(), StoreError> {
+/// How often the store was opened, if it is one of this format; 0 for a new one.
+pub(crate) fn check_format(engine: &Engine, dir: &Path) -> Result<u64, StoreError> {
     let on_format = |fault: Fault| fault.on(What::Format, None);
-    let openings = match engine
+    match engine
         .value(keys::OPENED, Kind::Opened, 0)
         .map_err(on_format)?
     {
-        Some(frame) if frame.count == FORMAT => frame.id,
-        Some(frame) => return Err(on_format(Damage::UnknownFormat(frame.count).into())),
-        None if engine.is_empty().map_err(on_format)? => 0,
-        None => return Err(on_format(Damage::Missing.into())),
-    };
+        Some(frame) if frame.count == FORMAT => Ok(frame.id),
+        Some(frame) => Err(StoreError::OtherFormat {
+            dir: dir.to_owned(),
+            found: frame.count,
+            known: FORMAT,
+        }),
+        None if engine.is_empty().map_err(on_format)? => Ok(0),
+        None => Err(on_format(Damage::Missing.into())),
+    }
+}
+
+/// Counts the opening, and by that proves that a flush is a flush.
+fn count_opening(engine: &Engine, dir: &Path) -> Result<(), StoreError> {
+    let openings = check_format(engine, dir)?;
     let value = frame::stored(&Frame {
         count: FORMAT,
         ..plain_frame(Kind::Opened, openings.wrapping_add(1), &[])
     });
     let mut batch = Batch::default();
     put(&mut batch, keys::OPENED, &value);
-    engine.commit(batch).map_err(on_format)
+    engine
+        .commit(batch)
+        .map_err(|fault| fault.on(What::Format, None))
 }
 
 /// A block is written with its head, by a writer with an epoch: where one is there, so
@@ -401,12 +449,11 @@ fn check_together(
     head: Option<&Head>,
     epoch: Option<u64>,
 ) -> Result<(), StoreError> {
-    let (kind, limit) = (Kind::Entries, chunk::ENTRIES_BYTES_MAX);
     let missing = |what: What| Fault::from(Damage::Missing).on(what, None);
     match head {
         Some(_) if epoch.is_none() => Err(missing(What::Epoch)),
         Some(_) => Ok(()),
-        None => match engine.chunk(ChunkKind::Entries, 0, kind, limit) {
+        None => match engine.chunk(0, Kind::Chunk, chunk::BYTES_MAX) {
             Ok(None) => Ok(()),
             Ok(Some(_)) | Err(Fault::Damage(_)) => Err(missing(What::Head)),
             Err(fault) => Err(fault.on(What::Entries, Some(0))),
@@ -446,15 +493,6 @@ fn checked_tile(id: TileId, frame: Parsed) -> Result<Vec<u8>, Damage> {
         return Err(Damage::Inconsistent);
     }
     Ok(frame.content)
-}
-
-fn with_last<T>(
-    found: Option<(u64, Parsed)>,
-    read: impl FnOnce(Parsed) -> Result<T, Damage>,
-) -> Result<Option<(u64, T)>, Fault> {
-    Ok(found
-        .map(|(last, frame)| Ok::<_, Damage>((last, read(frame)?)))
-        .transpose()?)
 }
 
 /// Audit events are nobody else's business.

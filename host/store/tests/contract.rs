@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use auditchain_log::{Hash, TileId};
-use auditchain_store::limits::{BLOCK_ENTRIES_MAX, NOTE_BYTES_MAX, STATE_BYTES_MAX};
+use auditchain_store::limits::{
+    BLOCK_ENTRIES_MAX, BLOCK_ERASE_MAX, NOTE_BYTES_MAX, STATE_BYTES_MAX,
+};
 use auditchain_store::{
     AppendError, Epoch, InvalidBlock, SledStore, Store, StoreError, copy_data_dir,
 };
@@ -42,11 +44,10 @@ fn an_index_in_the_middle_finds_its_chunk() {
     let (_dir, store, epoch) = new_store();
     grow(&store, epoch, 100);
     for index in 0..100 {
-        let chunk = store.entries_at(index).unwrap().unwrap();
-        assert_eq!(chunk.get(index), Some(&common::entry(index)[..]));
+        let chunk = store.chunk_at(index).unwrap().unwrap();
+        assert_eq!(chunk.entry(index), Some(&common::entry(index)[..]));
         assert_eq!(chunk.first(), index / 64 * 64);
-        let chunk = store.bodies_at(index).unwrap().unwrap();
-        assert_eq!(chunk.get(index).is_some(), common::body(index).is_some());
+        assert_eq!(chunk.body(index).is_some(), common::body(index).is_some());
     }
 }
 
@@ -64,12 +65,10 @@ fn large_bodies_and_states_come_back_and_nothing_spills() {
 
     let store = SledStore::open(dir.path()).unwrap();
     assert_eq!(store.head().unwrap(), Some(block.head));
-    let chunk = store.bodies_at(7).unwrap().unwrap();
-    assert_eq!(chunk.get(7).unwrap().bytes, large);
-    assert_eq!(
-        store.bodies_at(8).unwrap().unwrap().get(8).unwrap().bytes,
-        b""
-    );
+    let chunk = store.chunk_at(7).unwrap().unwrap();
+    assert_eq!(chunk.body(7).unwrap().bytes, large);
+    let chunk = store.chunk_at(8).unwrap().unwrap();
+    assert_eq!(chunk.body(8).unwrap().bytes, b"");
     assert_eq!(
         fs::read_dir(dir.path().join("store/blobs"))
             .unwrap()
@@ -154,16 +153,6 @@ fn invalid_blocks_change_nothing() {
         ),
         (
             Block {
-                bodies: vec![],
-                ..good()
-            },
-            InvalidBlock::Slots {
-                slots: 0,
-                entries: 60,
-            },
-        ),
-        (
-            Block {
                 entries: vec![b"x".to_vec(); BLOCK_ENTRIES_MAX + 1],
                 bodies: vec![None; BLOCK_ENTRIES_MAX + 1],
                 ..good()
@@ -200,14 +189,37 @@ fn invalid_blocks_change_nothing() {
             InvalidBlock::BlobName("No".to_owned()),
         ),
     ];
-    for bytes in [0, 65_536] {
-        let mut block = good();
-        block.entries[1] = vec![b'x'; bytes];
-        cases.push((block, InvalidBlock::Entry { index: 201, bytes }));
+    for erase in [200, 260, u64::MAX] {
+        let block = Block {
+            erase: vec![erase],
+            ..good()
+        };
+        cases.push((block, InvalidBlock::EraseNothing(erase)));
     }
+    // Every third entry has no body.
+    let block = Block {
+        erase: vec![4, 3],
+        ..good()
+    };
+    cases.push((block, InvalidBlock::EraseNothing(3)));
+    let block = Block {
+        erase: vec![1; BLOCK_ERASE_MAX + 1],
+        ..good()
+    };
+    let many = InvalidBlock::EraseMany {
+        bodies: BLOCK_ERASE_MAX + 1,
+        chunks: 0,
+    };
+    cases.push((block, many));
     type Change = fn(&mut Block);
     let heads: [(Change, InvalidBlock); 5] = [
-        (|b| b.head.size += 1, InvalidBlock::Head("size")),
+        (
+            |b| b.head.size += 1,
+            InvalidBlock::Chunk {
+                first: 201,
+                expected: 200,
+            },
+        ),
         (
             |b| b.head.blocks += 1,
             InvalidBlock::Head("number of blocks"),
@@ -285,7 +297,7 @@ fn blobs_are_written_once_and_listed() {
     );
     assert_eq!(
         store.blob_names("").unwrap(),
-        ["dedup/1", "sha256", "sha256/a", "sha256/b"]
+        ["dedup/1", "dictionary/1", "sha256", "sha256/a", "sha256/b"]
     );
     assert!(store.blob_names("x").unwrap().is_empty());
 }

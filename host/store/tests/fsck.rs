@@ -14,7 +14,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use auditchain_store::{FileDamage, FilesReport, SledStore, Store, check_files, copy_data_dir};
+use auditchain_store::{
+    FileDamage, FilesReport, SledStore, Store, check_files, compact, copy_data_dir,
+};
 use common::{Block, noise};
 use tempfile::TempDir;
 
@@ -371,16 +373,54 @@ fn what_lay_in_a_damaged_place_is_named() {
     let path = dir.path().join("store/db");
     // Inside the first chunk: behind the header that says entries 0 to 63.
     let bytes = fs::read(&path).unwrap();
-    let header = [
-        1, b'e', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64,
-    ];
-    let at = bytes
-        .windows(header.len())
-        .position(|window| window == header);
+    let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64];
+    let at = (0..bytes.len())
+        .find(|at| bytes[*at..].starts_with(&[1, b'c']) && bytes[at + 8..].starts_with(&header));
     with_byte(&path, at.unwrap() as u64 + 100, 1, |_| {
         let report = check(dir.path());
         assert_eq!(report.damage.len(), 1, "{report:#?}");
         assert_eq!(report.damage[0].entries, Some((0, 64)));
         assert_eq!(report.damage[0].values, ["entries 0 to 63"]);
+    });
+}
+
+#[test]
+fn a_compaction_leaves_nothing_wrong_wherever_it_is_broken_off() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let store = SledStore::open(dir.path()).unwrap();
+        for _ in 0..40 {
+            grow(&store, 50, 60_000);
+        }
+    }
+    let before = tempfile::tempdir().unwrap();
+    copy_data_dir(dir.path(), before.path()).unwrap();
+    compact(dir.path()).unwrap();
+    assert!(
+        assert_healthy(dir.path(), "compacted")
+            .not_checked
+            .is_empty()
+    );
+    grow(&SledStore::open(dir.path()).unwrap(), 50, 100);
+    assert_healthy(dir.path(), "compacted and reopened");
+
+    let there = |name: &str| dir.path().join(name);
+    // Step 1: the copy is not whole yet.
+    fs::create_dir(there("store.new")).unwrap();
+    fs::write(there("store.new/db"), "a part").unwrap();
+    let said = assert_healthy(dir.path(), "step 1").not_checked;
+    assert!(said.len() == 1 && said[0].contains("store.new"), "{said:?}");
+    fs::remove_dir_all(there("store.new")).unwrap();
+    // Step 2: the copy is what counts.
+    fs::rename(there("store"), there("store.new")).unwrap();
+    fs::rename(before.path().join("store"), there("store.old")).unwrap();
+    let said = assert_healthy(dir.path(), "step 2").not_checked;
+    assert!(said.len() == 1 && said[0].contains("store.old"), "{said:?}");
+    with_byte(&there("store.new/db"), 5000, 1, |_| {
+        let report = check(dir.path());
+        assert!(
+            names_place(&report.damage[0], "store.new/db", 5000),
+            "{report:#?}"
+        );
     });
 }

@@ -17,6 +17,8 @@ enum Step {
     /// With the epoch of a former writer.
     Fenced,
     Acquire,
+    /// Bodies, by their place among those that are left.
+    Erase(Vec<prop::sample::Index>),
     Reopen,
 }
 
@@ -30,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => prop::collection::vec(item, 1..180).prop_map(Step::Append),
         1 => any::<u64>().prop_map(Step::Stale),
         1 => Just(Step::Fenced),
+        2 => prop::collection::vec(any::<prop::sample::Index>(), 1..40).prop_map(Step::Erase),
         1 => Just(Step::Acquire),
         2 => Just(Step::Reopen),
     ]
@@ -38,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     entries: Vec<Vec<u8>>,
-    bodies: Vec<Option<([u8; 32], Vec<u8>)>>,
+    bodies: Vec<Option<Vec<u8>>>,
     tiles: Vec<(TileId, Vec<u8>)>,
 }
 
@@ -46,22 +49,22 @@ impl Model {
     fn check(&self, store: &SledStore) {
         let mut at = 0;
         while at < self.entries.len() {
-            let entries = store.entries_at(at as u64).unwrap().unwrap();
-            let bodies = store.bodies_at(at as u64).unwrap().unwrap();
-            assert_eq!(entries.first(), at as u64);
-            assert_eq!(
-                (bodies.first(), bodies.len()),
-                (entries.first(), entries.len())
-            );
-            assert!(entries.iter().eq(&self.entries[at..at + entries.len()]));
-            for (slot, expected) in bodies.iter().zip(&self.bodies[at..]) {
-                let slot = slot.map(|body| (body.salt, body.bytes));
-                let expected = expected.as_ref().map(|(salt, bytes)| (*salt, &bytes[..]));
-                assert_eq!(slot, expected);
+            let chunk = store.chunk_at(at as u64).unwrap().unwrap();
+            assert_eq!(chunk.first(), at as u64);
+            for index in chunk.first()..chunk.end() {
+                let entry = chunk.entry(index).unwrap();
+                let body = chunk.body(index);
+                let is_event = auditchain_log::Entry::parse(entry).is_ok();
+                assert!(is_event || entry == self.entries[at]);
+                assert_eq!(
+                    body.map(|body| body.bytes),
+                    self.bodies[at].as_deref(),
+                    "{index}"
+                );
+                at += 1;
             }
-            at += entries.len();
         }
-        assert_eq!(store.entries_at(at as u64).unwrap(), None);
+        assert!(store.chunk_at(at as u64).unwrap().is_none());
         let ids: Vec<_> = self.tiles.iter().map(|(id, _)| *id).collect();
         let tiles = store.tiles(&ids).unwrap();
         assert!(
@@ -96,7 +99,8 @@ proptest! {
                     }
                     block.append(&store, epoch, size).unwrap();
                     model.entries.extend(block.entries);
-                    model.bodies.extend(block.bodies);
+                    let bodies = block.bodies.into_iter();
+                    model.bodies.extend(bodies.map(|body| body.map(|(_, bytes)| bytes)));
                     model.tiles.extend(block.tiles);
                     head = Some(block.head);
                 }
@@ -112,6 +116,25 @@ proptest! {
                     let result = Block::after(head.as_ref(), 1).append(&store, former, size);
                     let fenced = matches!(result, Err(AppendError::Fenced { .. }));
                     prop_assert!(fenced);
+                }
+                Step::Erase(which) => {
+                    let left: Vec<usize> =
+                        (0..model.bodies.len()).filter(|at| model.bodies[*at].is_some()).collect();
+                    if left.is_empty() {
+                        continue;
+                    }
+                    let mut block = Block::after(head.as_ref(), 1);
+                    for place in which {
+                        let at = *place.get(&left);
+                        block.erase.push(at as u64);
+                        model.bodies[at] = None;
+                    }
+                    block.append(&store, epoch, size).unwrap();
+                    model.entries.extend(block.entries);
+                    let bodies = block.bodies.into_iter();
+                    model.bodies.extend(bodies.map(|body| body.map(|(_, bytes)| bytes)));
+                    model.tiles.extend(block.tiles);
+                    head = Some(block.head);
                 }
                 Step::Acquire => {
                     let (next, found) = store.acquire().unwrap();

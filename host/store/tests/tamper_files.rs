@@ -29,10 +29,11 @@ fn read_all(dir: &Path) -> Result<Vec<String>, StoreError> {
     let mut seen = vec![format!("head {head:?}")];
     let mut index = 0;
     while index < size {
-        let entries = store.entries_at(index)?.unwrap();
-        let bodies = store.bodies_at(index)?.unwrap();
-        seen.push(format!("{entries:?} {bodies:?}"));
-        index = entries.end();
+        let chunk = store.chunk_at(index)?.unwrap();
+        for i in index..chunk.end() {
+            seen.push(format!("{:?} {:?}", chunk.entry(i), chunk.body(i)));
+        }
+        index = chunk.end();
     }
     let ids: Vec<_> = (0..size / 256)
         .map(|index| TileId { level: 0, index })

@@ -106,21 +106,15 @@ impl LogSource for DirLog {
             reason: "missing".into(),
             next,
         };
-        let entries = self
+        let chunk = self
             .store
-            .entries_at(from)
+            .chunk_at(from)
             .map_err(|error| from_store(error, next))?;
-        let entries = entries.ok_or_else(missing)?;
-        let (bodies, bodies_damage) = match self.store.bodies_at(from) {
-            Ok(bodies) => (bodies, None),
-            Err(error @ StoreError::Corrupt { .. }) => (None, Some(error.to_string())),
-            Err(error) => return Err(from_store(error, next)),
-        };
+        let chunk = chunk.ok_or_else(missing)?;
         let mut run = Run::new(from);
-        run.bodies_damage = bodies_damage;
-        for index in from..entries.end().min(to) {
-            let entry = entries.get(index).ok_or_else(missing)?;
-            let body = bodies.as_ref().and_then(|bodies| bodies.get(index));
+        for index in from..chunk.end().min(to) {
+            let entry = chunk.entry(index).ok_or_else(missing)?;
+            let body = chunk.body(index);
             let body = body.as_ref().map(|body| BodyRef {
                 salt: &body.salt,
                 bytes: body.bytes,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use auditchain_log::{
     Entry, Hash, LeafIndex, Timestamp, TreeSize, consistency_proof, inclusion_proof, leaf_hash,
 };
-use auditchain_store::Store as _;
+use auditchain_store::{Store as _, What};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::problem::Problem;
-use crate::published::{PublishedTiles, entry as read_entry};
+use crate::published::PublishedTiles;
+use crate::state::damaged;
 
 /// Entries looked at for one answer of `/api/v1/bodies`.
 const BODIES_ENTRIES_MAX: u64 = 4096;
@@ -72,23 +73,19 @@ pub(super) async fn entry(
         app.authorize_reader(&headers)?;
     }
     let answer = app.read(move |published, store| {
-        let Some(bytes) = read_entry(LeafIndex(index), store)?.filter(|_| index < published.size())
-        else {
+        let Some(chunk) = store.chunk_at(index)?.filter(|_| index < published.size()) else {
             return Ok(None);
         };
+        let bytes = chunk.entry(index);
+        let bytes = bytes.ok_or_else(|| damaged(What::Entries, Some(index)))?;
         // Canonical JSON goes in as it is, byte for byte.
-        let leaf = leaf_hash(&bytes).to_base64();
+        let leaf = leaf_hash(bytes).to_base64();
         let mut text = format!(
             "{{\"index\":{index},\"leafHash\":\"{leaf}\",\"entry\":{}",
-            String::from_utf8_lossy(&bytes)
+            String::from_utf8_lossy(bytes)
         );
-        let chunk = if with_body {
-            store.bodies_at(index)?
-        } else {
-            None
-        };
-        if let Some(body) = chunk.as_ref().and_then(|chunk| chunk.get(index)) {
-            let undecodable = Entry::parse(&bytes).is_ok_and(|entry| entry.body_is_raw());
+        if let Some(body) = chunk.body(index).filter(|_| with_body) {
+            let undecodable = Entry::parse(bytes).is_ok_and(|entry| entry.body_is_raw());
             let salt = hex::encode(body.salt);
             // Writing into a String can't fail.
             let _ = match std::str::from_utf8(body.bytes) {
@@ -131,11 +128,11 @@ pub(super) async fn bodies(
         let mut text = String::new();
         let mut index = range.from;
         while index < end && text.len() < BODIES_BYTES_MAX {
-            let Some(chunk) = store.bodies_at(index)? else {
+            let Some(chunk) = store.chunk_at(index)? else {
                 break;
             };
             while index < end && index < chunk.end() {
-                if let Some(body) = chunk.get(index) {
+                if let Some(body) = chunk.body(index) {
                     let salt = hex::encode(body.salt);
                     let body = STANDARD.encode(body.bytes);
                     // Writing into a String can't fail.

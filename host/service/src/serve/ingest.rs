@@ -18,12 +18,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::{App, BODY_TIMEOUT, Shared, bearer};
 use crate::config::MAX_SOURCES;
 use crate::decode::{Batch, BatchSignature};
+use crate::memory::Held;
 use crate::problem::Problem;
+use crate::queue::QueueError;
 use crate::sequencer::{Ack, Job, Refusal, Work};
 
 /// Headers of a signed batch.
@@ -44,10 +46,10 @@ pub(super) async fn post(
     app.authenticate(&source, &headers)?;
     check_content_type(&headers)?;
     let signature = batch_signature(&headers)?;
-    let (body, permit) = app.receive(body).await?;
+    let (body, held) = app.receive(&source, body).await?;
     let (app, work, refusal) = app.decode(source, body, signature).await?;
     app.remember(&work);
-    let ack = app.submit(work, arrived, permit).await?;
+    let ack = app.submit(work, arrived, held).await?;
     match refusal {
         Some(problem) => Err(problem),
         None => Ok(Json(json!({
@@ -113,18 +115,32 @@ impl App {
 
     /// Reads the body. Memory is set aside for what has arrived, not for what was
     /// announced: idle uploads must not keep others out.
-    async fn receive(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+    async fn receive(&self, source: &str, body: Body) -> Result<(Vec<u8>, Held), Problem> {
         let announced = body.size_hint().lower();
         if announced > self.config.body_bytes_max as u64 {
             return Err(Problem::too_large(self.config.body_bytes_max));
         }
-        let read = tokio::time::timeout(BODY_TIMEOUT, self.read_body(body)).await;
-        read.unwrap_or_else(|_| Err(Problem::timeout()))
+        // An apiserver says how much it sends: what is over the rate is not even read.
+        let announced = body.size_hint().exact();
+        if let Some(bytes) = announced {
+            self.charge(source, bytes)?;
+        }
+        let read = tokio::time::timeout(BODY_TIMEOUT, self.read_body(source, body)).await;
+        let (bytes, held) = read.unwrap_or_else(|_| Err(Problem::timeout()))?;
+        if announced.is_none() {
+            self.charge(source, bytes.len() as u64)?;
+        }
+        Ok((bytes, held))
     }
 
-    async fn read_body(&self, mut body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+    fn charge(&self, source: &str, bytes: u64) -> Result<(), Problem> {
+        let charged = self.rates.charge(source, bytes);
+        charged.map_err(|over| Problem::over_rate(&over))
+    }
+
+    async fn read_body(&self, source: &str, mut body: Body) -> Result<(Vec<u8>, Held), Problem> {
         let mut bytes = Vec::new();
-        let mut permit = self.set_aside(1)?;
+        let mut held = self.set_aside(source, 1)?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
             let Ok(data) = frame.into_data() else {
@@ -134,21 +150,19 @@ impl App {
             if size > self.config.body_bytes_max {
                 return Err(Problem::too_large(self.config.body_bytes_max));
             }
-            let missing = size.div_ceil(1 << 10).saturating_sub(permit.num_permits());
+            let missing = size.div_ceil(1 << 10).saturating_sub(held.kib());
             if missing > 0 {
-                permit.merge(self.set_aside(missing)?);
+                held.merge(self.set_aside(source, missing)?);
             }
             bytes.extend_from_slice(&data);
         }
-        Ok((bytes, permit))
+        Ok((bytes, held))
     }
 
     /// Memory for so many KiB, or 503.
-    fn set_aside(&self, kib: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
-        Arc::clone(&self.inflight_kib)
-            .try_acquire_many_owned(kib)
-            .map_err(|_| Problem::unavailable("as many requests wait as memory is set aside for"))
+    fn set_aside(&self, source: &str, kib: usize) -> Result<Held, Problem> {
+        let held = self.memory.set_aside(source, kib);
+        held.map_err(|error| Problem::unavailable(error.to_string()))
     }
 
     /// Canonicalises off the async threads. A body that is no EventList becomes a
@@ -162,6 +176,7 @@ impl App {
         let stopping = |_| Problem::unavailable("the service is stopping");
         let app = Arc::clone(&self);
         let _one_of_few = app.decoders.acquire().await.map_err(stopping)?;
+        let started = Instant::now();
         let decode = move || match Batch::decode(&source, &body, signature, &self.tags) {
             Ok(batch) => (self, Work::Batch(batch), None),
             Err(error) => {
@@ -184,31 +199,24 @@ impl App {
             }
         };
         let decoded = tokio::task::spawn_blocking(decode).await;
+        let elapsed = started.elapsed();
+        app.metrics.decode.observe(elapsed.as_secs_f64());
         decoded.map_err(|_| Problem::internal("decoding was broken off"))
     }
 
     /// Hands the work to the sequencer and waits until it is on disk.
-    async fn submit(
-        &self,
-        work: Work,
-        arrived: Instant,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Ack, Problem> {
+    async fn submit(&self, work: Work, arrived: Instant, held: Held) -> Result<Ack, Problem> {
         let (reply, done) = oneshot::channel();
         let job = Job {
             work,
             arrived,
-            permit,
+            held,
             reply,
         };
-        let stopping = || Problem::unavailable("the service is stopping");
-        let queue = self.queue.upgrade().ok_or_else(stopping)?;
-        queue
-            .try_send(job)
-            .map_err(|_| Problem::unavailable("as many requests wait as the queue takes"))?;
-        // Or the queue would stay open for as long as we wait.
-        drop(queue);
-        let answer = done.await.map_err(|_| stopping())?;
+        let full = |error: QueueError| Problem::unavailable(error.to_string());
+        self.queue.push(job).map_err(full)?;
+        let stopping = |_| Problem::unavailable("the service is stopping");
+        let answer = done.await.map_err(stopping)?;
         answer.map_err(|refusal| match refusal {
             Refusal::Unavailable(detail) => Problem::unavailable(detail),
             Refusal::TooLarge(detail) => Problem::too_large_for_a_block(&detail),

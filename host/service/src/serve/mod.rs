@@ -19,14 +19,16 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::decode::TagKey;
+use crate::memory::Memory;
 use crate::metrics::{Metrics, RequestLabels};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::published::{Latest, Published};
-use crate::sequencer::Job;
+use crate::queue::Queue;
+use crate::rate::Rates;
 
 /// The apiserver gives up after 30 s; what has not arrived by then is of no use.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,9 +44,11 @@ pub(crate) struct App {
     /// The log.
     pub(crate) store: Arc<SledStore>,
     /// To the sequencer.
-    pub(crate) queue: mpsc::WeakSender<Job>,
-    /// KiB that requests may hold; see [`Config::inflight_bytes_max`].
-    pub(crate) inflight_kib: Arc<Semaphore>,
+    pub(crate) queue: Arc<Queue>,
+    /// What requests may hold; see [`Config::inflight_bytes_max`].
+    pub(crate) memory: Memory,
+    /// What sources may send.
+    pub(crate) rates: Rates,
     /// One each request that is decoded at a time: decoding takes memory and a core.
     pub(crate) decoders: Semaphore,
     /// Of the duplicate index.
@@ -146,7 +150,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Ready as long as the sequencer takes requests.
 async fn readyz(State(app): Shared) -> Response {
-    if app.queue.upgrade().is_some_and(|queue| !queue.is_closed()) {
+    if app.queue.is_open() {
         "ok\n".into_response()
     } else {
         Problem::unavailable("the service is stopping").into_response()
@@ -154,11 +158,10 @@ async fn readyz(State(app): Shared) -> Response {
 }
 
 async fn metrics(State(app): Shared) -> Result<Response, Problem> {
-    let free_kib = app.inflight_kib.available_permits();
-    let held_kib = (app.config.inflight_bytes_max >> 10).saturating_sub(free_kib);
+    let held_bytes = app.memory.held_bytes();
     app.metrics
         .inflight
-        .set(i64::try_from(held_kib << 10).unwrap_or(i64::MAX));
+        .set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
     let text = app
         .metrics
         .encode()

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::report::FilesReport;
 use super::value::Found;
+use crate::compact;
 use crate::error::StoreError;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::sled_store::{STORE_DIR, io_error};
@@ -20,18 +21,29 @@ const KEYS: [&str; 2] = ["log-p256.pem", "log-ed25519.pem"];
 /// What file systems make by themselves at the top of a volume.
 const FOREIGN: [&str; 1] = ["lost+found"];
 
-/// Tells of files that don't belong there, are missing, or that others may read, and
+/// Tells of files of a directory, and of its store, that don't belong there, are missing, or that others may read, and
 /// returns the names of sled's snapshots.
 ///
 /// # Errors
 /// A directory can't be listed.
-pub(super) fn check_names(dir: &Path, report: &mut FilesReport) -> Result<Vec<String>, StoreError> {
+pub(super) fn check_names(
+    dir: &Path,
+    store: &Path,
+    report: &mut FilesReport,
+) -> Result<Vec<String>, StoreError> {
     let mut snapshots = Vec::new();
     for (name, kind) in list(dir)? {
         match (name.as_str(), kind) {
             ("lock", Kind::File { bytes: 1.., .. }) => report.add_file("lock", "it isn't empty"),
             (name, Kind::File { .. }) if TOP.contains(&name) => {}
-            (STORE_DIR, Kind::Dir) => check_store(&dir.join(STORE_DIR), report, &mut snapshots)?,
+            (name, Kind::Dir) if store.file_name().is_some_and(|current| current == name) => {
+                check_store(store, report, &mut snapshots)?;
+            }
+            (name, Kind::Dir) if compact::LEFT_OVERS.contains(&name) => {
+                report.not_checked.push(format!(
+                    "The directory {name}: a compaction that was broken off left it, the next start removes it."
+                ));
+            }
             (name, Kind::Dir) if KEY_DIRS.contains(&name) => {
                 check_keys(&dir.join(name), name, report);
             }

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use files::scan;
 pub use report::{FileDamage, FilesReport};
 
+use crate::compact;
 use crate::error::StoreError;
 use crate::lock::DirLock;
 use crate::sled_store::{STORE_DIR, io_error};
@@ -46,16 +47,16 @@ pub fn check_files(
     workers: usize,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<FilesReport, StoreError> {
-    let store = dir.join(STORE_DIR);
-    let path = store.join("db");
-    if !path.is_file() {
+    // First: which directory counts may change under a compaction.
+    let _lock = DirLock::share_if_there(dir)?;
+    let Some(store) = compact::current(dir) else {
         return Err(StoreError::NotFound {
             dir: dir.to_owned(),
         });
-    }
-    let _lock = DirLock::share_if_there(dir)?;
+    };
+    let path = store.join("db");
     let mut report = FilesReport::default();
-    let snapshots = files::check_names(dir, &mut report)?;
+    let snapshots = files::check_names(dir, &store, &mut report)?;
     check_conf(&store.join("conf"), &mut report)?;
     let snapshot = newest_snapshot(&store, &snapshots, &mut report)?;
     let file = File::open(&path).map_err(io_error("can't open", &path))?;
@@ -70,8 +71,9 @@ pub fn check_files(
     database::judge(&segments, snapshot.as_ref(), &mut report);
     // The second opening makes the first snapshot.
     if snapshots.is_empty() && files::was_reopened(&path).map_err(io_error("can't read", &path))? {
-        report.add_file("store", "sled's snapshot is missing");
+        report.add_file(STORE_DIR, "sled's snapshot is missing");
     }
+    report.name_store(&store);
     Ok(report)
 }
 

@@ -1,6 +1,7 @@
 //! What a check of a data directory's files says.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::value::Value;
 
@@ -60,7 +61,7 @@ impl FilesReport {
         if self.damage.len() == DAMAGE_MAX {
             return;
         }
-        let entries = values.iter().filter_map(|value| value.describe().1);
+        let entries = values.iter().filter_map(|value| value.entries());
         self.damage.push(FileDamage {
             file: file.to_owned(),
             offset,
@@ -81,6 +82,20 @@ impl FilesReport {
 
     pub(super) fn add_file(&mut self, file: &str, what: &str) {
         self.add(file, None, 0, what, &[]);
+    }
+
+    /// Of a compaction that was broken off, another directory than `store` counts.
+    pub(super) fn name_store(&mut self, store: &Path) {
+        let Some(name) = store.file_name().and_then(|name| name.to_str()) else {
+            return;
+        };
+        for damage in &mut self.damage {
+            if let Some(rest) = damage.file.strip_prefix("store")
+                && (rest.is_empty() || rest.starts_with('/'))
+            {
+                damage.file = format!("{name}{rest}");
+            }
+        }
     }
 
     pub(super) fn add_unknown(&mut self, base: u64, range: &Range<usize>) {

@@ -1,9 +1,8 @@
 //! Our values inside sled's bytes, found by how their header begins.
 
-use auditchain_log::TileId;
 use sha2::{Digest, Sha256};
 
-use crate::frame::HEADER_BYTES;
+use crate::frame::{HEADER_BYTES, Kind};
 use crate::limits::VALUE_BYTES_MAX;
 
 /// Bytes under the checksum at the front of a value.
@@ -31,10 +30,10 @@ impl Found {
     /// Reads a header, if one is there. What follows may be anything.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         // Version, kind, codec, zero, the dictionary's number: see `frame`.
-        let [1, kind, 0 | 1, 0, 0, 0, ..] = bytes else {
+        let [1, kind, 0 | 1, 0, 0, 0, 0, 0 | 1, ..] = bytes else {
             return None;
         };
-        if !b"abcehnotx".contains(kind) {
+        if !Kind::ALL.iter().any(|known| *known as u8 == *kind) {
             return None;
         }
         let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
@@ -76,42 +75,32 @@ impl Found {
 }
 
 impl Value {
-    /// In words, and the entries it is about: the first and how many.
-    pub(crate) fn describe(self) -> (String, Option<(u64, u64)>) {
-        let entries = Some((self.id, u64::from(self.count)));
-        match self.kind {
-            b'e' => ("entries".to_owned(), entries),
-            b'b' => ("bodies".to_owned(), entries),
-            b'c' => ("entries and bodies".to_owned(), entries),
-            b't' => {
-                let level = u8::try_from(self.count).unwrap_or(u8::MAX);
-                let tile = TileId {
-                    level,
-                    index: self.id,
-                };
-                let leaves = 1_u64.checked_shl(8 * (u32::from(level) + 1));
-                let covered = leaves.and_then(|leaves| {
-                    let first = self.id.checked_mul(leaves)?;
-                    Some((first, leaves))
-                });
-                (format!("tile {}/{}", tile.level, tile.index), covered)
-            }
-            b'h' => ("the head".to_owned(), None),
-            b'a' => ("the epoch".to_owned(), None),
-            b'o' => ("the format marker".to_owned(), None),
-            b'n' => ("the name of a value".to_owned(), None),
-            _ => ("a named value".to_owned(), None),
+    /// The first entry that it is about and how many; `None` if it is about none.
+    pub(crate) fn entries(self) -> Option<(u64, u64)> {
+        if self.kind == Kind::Chunk as u8 {
+            return Some((self.id, self.count.into()));
         }
+        if self.kind != Kind::Tile as u8 {
+            return None;
+        }
+        let level = self.count.checked_add(1)?;
+        let leaves = 1_u64.checked_shl(level.checked_mul(8)?)?;
+        Some((self.id.checked_mul(leaves)?, leaves))
     }
 
     /// As it is told.
-    pub(crate) fn name(self) -> String {
-        match self.describe() {
-            (what, Some((first, count))) if !what.starts_with("tile") => {
-                let last = first.saturating_add(count.saturating_sub(1));
-                format!("{what} {first} to {last}")
+    pub(super) fn name(self) -> String {
+        match self.kind {
+            b'c' => {
+                let last = self.id.saturating_add(u64::from(self.count.max(1)) - 1);
+                format!("entries {} to {last}", self.id)
             }
-            (what, _) => what,
+            b't' => format!("tile {}/{}", self.count, self.id),
+            b'h' => "the head".to_owned(),
+            b'a' => "the epoch".to_owned(),
+            b'o' => "the format marker".to_owned(),
+            b'n' => "the name of a value".to_owned(),
+            _ => "a named value".to_owned(),
         }
     }
 }

@@ -2,8 +2,11 @@
 //! so that a reader can tell whether it got the right one.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use auditchain_log::{Hash, TileId};
-use auditchain_store::{AppendError, BlockWrite, Body, Epoch, Head, Store};
+use auditchain_log::json::EventView;
+use auditchain_log::{ChainHash, Entry, EventRecord, Hash, TileId, Timestamp, Verdict, body_hash};
+use auditchain_store::{
+    AppendError, BlockWrite, Body, Chunker, Epoch, EventParts, Head, Store, encode_chunks,
+};
 
 /// A block that owns what a `BlockWrite` borrows.
 #[derive(Debug, Clone)]
@@ -13,6 +16,9 @@ pub(crate) struct Block {
     pub(crate) bodies: Vec<Option<([u8; 32], Vec<u8>)>>,
     pub(crate) tiles: Vec<(TileId, Vec<u8>)>,
     pub(crate) blobs: Vec<(String, Vec<u8>)>,
+    /// Entries with a body are events, made from it; else they stand as they are.
+    pub(crate) events: bool,
+    pub(crate) erase: Vec<u64>,
 }
 
 impl Block {
@@ -37,6 +43,8 @@ impl Block {
                 .map(|id| (id, tile(id)))
                 .collect(),
             blobs: Vec::new(),
+            events: blocks % 2 == 1,
+            erase: Vec::new(),
         }
     }
 
@@ -46,15 +54,33 @@ impl Block {
         epoch: Epoch,
         expected_size: u64,
     ) -> Result<(), AppendError> {
-        let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
-        let bodies: Vec<_> = self
-            .bodies
-            .iter()
-            .map(|slot| {
-                slot.as_ref()
-                    .map(|(salt, bytes)| Body { salt: *salt, bytes })
-            })
-            .collect();
+        let first = self.head.size.saturating_sub(self.entries.len() as u64);
+        let time = Timestamp::from_micros(self.head.time_us);
+        let random = [u8::try_from(first % 251).unwrap(); 32];
+        let chain = ChainHash::genesis("tests");
+        let mut chunker = Chunker::new(first, self.head.blocks, time, chain, random);
+        let verdict = Verdict {
+            findings: vec![],
+            valid: true,
+        };
+        for (entry, slot) in self.entries.iter().zip(&self.bodies) {
+            let body = slot
+                .as_ref()
+                .map(|(salt, bytes)| Body { salt: *salt, bytes });
+            match body.filter(|_| self.events) {
+                Some(body) => {
+                    let parts = EventParts {
+                        source: "tests",
+                        undecodable: None,
+                        verdict: &verdict,
+                        record: &EventRecord::from_view(&EventView::read(body.bytes)),
+                    };
+                    chunker.push_event(parts, body.bytes).unwrap();
+                }
+                None => chunker.push_bytes(entry, body).unwrap(),
+            }
+        }
+        let chunks = encode_chunks(&chunker.finish());
         let blobs: Vec<_> = self
             .blobs
             .iter()
@@ -65,8 +91,8 @@ impl Block {
             expected_size,
             &BlockWrite {
                 head: &self.head,
-                entries: &entries,
-                bodies: &bodies,
+                chunks: &chunks,
+                erase: &self.erase,
                 tiles: &self.tiles,
                 blobs: &blobs,
             },
@@ -117,22 +143,31 @@ pub(crate) fn noise(seed: u64, bytes: usize) -> String {
         .collect()
 }
 
+/// Whether an entry is the one that its index says, or the event of its body.
+pub(crate) fn is_right(index: u64, got: &[u8], body: Option<Body<'_>>) -> bool {
+    match (Entry::parse(got), body) {
+        (Ok(event), Some(body)) => event.body().unwrap().hash == body_hash(&body.salt, body.bytes),
+        _ => got == entry(index),
+    }
+}
+
 /// Reads everything below the head and compares it with what the index says; the
 /// chunks must cover the log without gap or overlap.
 pub(crate) fn check_all(store: &dyn Store) -> u64 {
     let size = store.head().unwrap().map_or(0, |head| head.size);
     let mut index = 0;
     while index < size {
-        let entries = store.entries_at(index).unwrap().expect("below the head");
-        let bodies = store.bodies_at(index).unwrap().expect("below the head");
-        assert_eq!((entries.first(), entries.end()), (index, bodies.end()));
-        assert_eq!(bodies.first(), index);
-        for (index, (got, slot)) in (index..).zip(entries.iter().zip(bodies.iter())) {
-            assert_eq!(got, entry(index));
-            let slot = slot.map(|body| (body.salt, body.bytes.to_vec()));
-            assert_eq!(slot, body(index));
+        let chunk = store.chunk_at(index).unwrap().expect("below the head");
+        assert_eq!(chunk.first(), index);
+        for i in index..chunk.end() {
+            let got = chunk.body(i);
+            assert!(is_right(i, chunk.entry(i).unwrap(), got), "entry {i}");
+            assert_eq!(
+                got.map(|body| body.bytes.to_vec()),
+                body(i).map(|body| body.1)
+            );
         }
-        index = entries.end();
+        index = chunk.end();
     }
     let ids: Vec<_> = (0..size / 256)
         .map(|index| TileId { level: 0, index })
@@ -140,11 +175,8 @@ pub(crate) fn check_all(store: &dyn Store) -> u64 {
     for (id, got) in ids.iter().zip(store.tiles(&ids).unwrap()) {
         assert_eq!(got, Some(tile(*id)));
     }
-    let past = (
-        store.entries_at(size).unwrap(),
-        store.bodies_at(size).unwrap(),
-    );
+    let past = store.chunk_at(size).unwrap();
     let grew = store.head().unwrap().map_or(0, |head| head.size) > size;
-    assert!(grew || past == (None, None), "something is past the head");
+    assert!(grew || past.is_none(), "something is past the head");
     size
 }
