@@ -35,6 +35,7 @@ mod head_file;
 mod keys;
 pub mod limits;
 mod lock;
+mod reserve;
 mod sled_store;
 
 pub use chunk::Chunk;
