@@ -81,6 +81,29 @@ Environment: AUDITCHAIN_TOKEN is sent as bearer token, for a service that asks f
     #[command(after_help = "Example:
   auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"")]
     VerifyProof(VerifyProofArgs),
+    /// Make anew what a damaged data directory derives from its log; never the log itself
+    #[command(after_help = "Examples:
+  auditchain repair /var/lib/auditchain --dry-run
+  auditchain repair /var/lib/auditchain --key \"$VKEY\"
+
+Verifies the directory first, as `auditchain verify DIR` does. What is made anew: tiles, from the
+entries; the file checkpoint, from the signed head of the store; sled's own files, from what the
+store holds. The duplicate index, bodies, values and entries are not: where one of them is damaged,
+nothing is changed, and the way is to restore a backup or a mirror.
+The service must not run meanwhile, and the disk needs room for the store twice more. The damaged
+store is kept as store.damaged-TIME: remove it once nobody needs it as evidence.
+A file checkpoint that was missing or unreadable can't tell any more whether the log was cut back:
+compare with a checkpoint kept elsewhere (auditchain verify --since).")]
+    Repair(RepairArgs),
+    /// Give back the room of what was erased; its bytes are gone from the files then
+    #[command(after_help = "Example:
+  auditchain compact /var/lib/auditchain
+
+sled never overwrites in place: an erased body stays in its files until they are compacted. After
+this it is gone from them. On the raw disk its blocks may be read back until they are reused, unless
+the disk is encrypted; backups and store.damaged-* directories keep what they had.
+The service must not run meanwhile, and the disk needs room for the store once more.")]
+    Compact(CompactArgs),
     /// Public keys of a log
     #[command(subcommand)]
     Key(KeyCommand),
@@ -116,6 +139,29 @@ pub struct VerifyArgs {
     /// Threads that examine entries [default: the cores of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+}
+
+/// Arguments of `repair`.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// The data directory
+    pub dir: PathBuf,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Trust this vkey, or those in @FILE; without it the log's own keys are taken
+    #[arg(long = "key", value_name = "VKEY")]
+    pub keys: Vec<String>,
+    /// Take bodies that are missing for erased ones
+    #[arg(long)]
+    pub bodies_may_be_missing: bool,
+}
+
+/// Arguments of `compact`.
+#[derive(Debug, Args)]
+pub struct CompactArgs {
+    /// The data directory
+    pub dir: PathBuf,
 }
 
 /// Arguments of `ingest`.

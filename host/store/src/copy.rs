@@ -38,7 +38,7 @@ pub fn copy_data_dir(dir: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
     make_private_dir(to).map_err(io_error("can't make", to))?;
     let files = match fs::read_dir(from) {
         Ok(files) => files,

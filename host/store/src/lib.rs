@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Store`] (the contract), [`limits`], [`Head`], [`Chunker`]
 //! (cuts a block into chunks), [`Chunk`] (what is read back), [`SledStore`] (the engine),
-//! [`HeadFile`] (the guard against rollback), [`compact`], [`copy_data_dir`],
+//! [`HeadFile`] (the guard against rollback), [`compact`], [`Repair`], [`copy_data_dir`],
 //! [`check_files`] and [`find_damage`] (for auditors).
 //!
 //! What makes stock sled 0.34.7 fit for evidence, each where it is explained:
@@ -35,6 +35,7 @@ mod head_file;
 mod keys;
 pub mod limits;
 mod lock;
+mod repair;
 mod reserve;
 mod sled_store;
 
@@ -48,4 +49,5 @@ pub use find_damage::{DamagedValue, find_damage};
 pub use fsck::{FileDamage, FilesReport, check_files};
 pub use head::Head;
 pub use head_file::HeadFile;
+pub use repair::Repair;
 pub use sled_store::SledStore;

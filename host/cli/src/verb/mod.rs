@@ -1,10 +1,12 @@
 //! The verbs, a file each, and how they end.
 
 mod bench;
+mod compact;
 mod get;
 mod ingest;
 mod key;
 mod prove;
+mod repair;
 mod verify;
 mod verify_proof;
 
@@ -40,6 +42,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Get(args)) => get::run(args, cli.output),
         Some(Command::Prove(args)) => prove::run(args, cli.output),
         Some(Command::VerifyProof(args)) => verify_proof::run(args, cli.output),
+        Some(Command::Repair(args)) => repair::run(args, cli.output),
+        Some(Command::Compact(args)) => compact::run(args, cli.output),
         Some(Command::Key(KeyCommand::Show(args))) => key::show(args, cli.output),
     };
     ExitCode::from(result.unwrap_or_else(|error| tell(&error, cli.output)))

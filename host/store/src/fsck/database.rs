@@ -167,8 +167,9 @@ impl Judge<'_> {
                     report.unknown.push((last, 1));
                 }
             }
-            Rest::PartlyCleared(_) if end < self.stable_end => {
-                report.add_db(at, 0, "records that were on disk are gone");
+            Rest::PartlyCleared(unknown) if end < self.stable_end => {
+                let bytes = unknown.end.saturating_sub(segment.end) as u64;
+                report.add_db(at, bytes, "records that were on disk are gone");
             }
             Rest::PartlyCleared(unknown) => report.add_unknown(base, unknown),
             Rest::Older { unknown, .. } if active_at_opening => {

@@ -10,6 +10,7 @@ use super::report::FilesReport;
 use super::value::Found;
 use crate::compact;
 use crate::error::StoreError;
+use crate::head_file;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::sled_store::{STORE_DIR, io_error};
 
@@ -41,7 +42,17 @@ pub(super) fn check_names(
             }
             (name, Kind::Dir) if compact::LEFT_OVERS.contains(&name) => {
                 report.not_checked.push(format!(
-                    "The directory {name}: a compaction that was broken off left it, the next start removes it."
+                    "The directory {name}: a compaction or repair that was broken off left it, the next start removes it."
+                ));
+            }
+            (name, Kind::Dir) if compact::is_set_aside(name, STORE_DIR) => {
+                report.not_checked.push(format!(
+                    "The directory {name}: the store as it was before a repair."
+                ));
+            }
+            (name, Kind::File { .. }) if compact::is_set_aside(name, head_file::FILE) => {
+                report.not_checked.push(format!(
+                    "The file {name}: the checkpoint as it was before a repair."
                 ));
             }
             (name, Kind::Dir) if KEY_DIRS.contains(&name) => {
@@ -74,7 +85,7 @@ fn check_store(
                 }
             }
             // Left by a crash while it was written; removed at the next start.
-            (_, Kind::File { .. }) if unfinished.is_some_and(is_lsn) => {}
+            (_, Kind::File { .. }) if unfinished.is_some_and(is_lsn) => report.unfinished += 1,
             (_, Kind::File { .. }) if snapshot.is_some_and(is_lsn) => snapshots.push(name),
             (_, kind) => unexpected(&path, kind, report),
         }

@@ -71,7 +71,7 @@ pub(super) struct Record {
     sum: u32,
     kind: u8,
     pub(super) segment: u64,
-    header_bytes: usize,
+    pub(super) header_bytes: usize,
     body_bytes: u64,
 }
 

@@ -17,6 +17,8 @@ mod format;
 mod report;
 mod segment;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
 
 use std::fs::{self, File};

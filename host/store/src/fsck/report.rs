@@ -44,6 +44,9 @@ pub struct FilesReport {
     pub unknown: Vec<(u64, u64)>,
     /// Offset and bytes in `store/db` of what was being written when a process ended.
     pub torn: Vec<(u64, u64)>,
+    /// Snapshots of sled that were not written to their end: harmless, the next start
+    /// removes them.
+    pub unfinished: u64,
     /// What could not be looked at, a sentence each.
     pub not_checked: Vec<String>,
 }
