@@ -39,8 +39,10 @@ macro_rules! programs {
 #[derive(Debug)]
 pub struct Service {
     child: Child,
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or https with TLS.
     pub url: String,
+    /// The same of the admin listener, if there is one.
+    pub admin: Option<String>,
     /// The log's public keys.
     pub keys: Vec<String>,
 }
@@ -71,6 +73,19 @@ impl Programs {
     /// # Errors
     /// It ended.
     pub fn try_start(&self, data: &Path, more: &[&str]) -> Result<Service, (ExitStatus, String)> {
+        self.try_start_logging("info", data, more)
+    }
+
+    /// The same with this filter of the service's own log.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn try_start_logging(
+        &self,
+        filter: &str,
+        data: &Path,
+        more: &[&str],
+    ) -> Result<Service, (ExitStatus, String)> {
         let log = data.with_extension("stderr");
         let stderr = std::fs::OpenOptions::new()
             .create(true)
@@ -82,14 +97,14 @@ impl Programs {
             .arg(data)
             .args(["--listen", "127.0.0.1:0"])
             .args(more)
-            .env("RUST_LOG", "info")
+            .env("RUST_LOG", filter)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (mut url, mut keys) = (None, vec![]);
+        let (mut url, mut admin, mut keys) = (None, None, vec![]);
         while keys.len() < 2 {
             let Some(line) = lines.next() else {
                 let status = child.wait().unwrap();
@@ -99,11 +114,15 @@ impl Programs {
             if let Some(at) = line.strip_prefix("auditchaind: serving ") {
                 url = Some(at.to_string());
             }
+            if let Some(at) = line.strip_prefix("auditchaind: admin ") {
+                admin = Some(at.to_string());
+            }
             keys.extend(line.strip_prefix("auditchaind: key ").map(String::from));
         }
         Ok(Service {
             child,
             url: url.expect("the address comes before the keys"),
+            admin,
             keys,
         })
     }

@@ -110,7 +110,7 @@ impl Problem {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "The request took too long",
-            "the body did not arrive in time",
+            "the body came too slowly: fewer bytes a second than limits.bodyBytesPerSecond, or not whole within limits.bodyTimeout",
         )
     }
 

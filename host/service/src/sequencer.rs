@@ -14,7 +14,7 @@ use auditchain_log::{
     EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, Verdict, sign_note,
 };
 use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
-use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError};
+use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError, What};
 use tokio::sync::oneshot;
 
 use crate::alert::Alerts;
@@ -23,9 +23,10 @@ use crate::decode::{Batch, TagKey};
 use crate::fresh::{self, FreshError, New, NewBatch, NewRejection};
 use crate::judge;
 use crate::memory::Held;
+use crate::open::signed_head;
 use crate::published::Published;
 use crate::queue::{BlockBounds, Queue};
-use crate::state::LogState;
+use crate::state::{LogState, damaged};
 use crate::storer::{Gone, Lost, Pending, Publisher, Storer};
 use crate::verdict;
 
@@ -237,11 +238,19 @@ impl Sequencer {
     fn recover(&mut self) -> Result<(), StoreError> {
         let (epoch, head) = self.store.acquire()?;
         self.epoch = epoch;
-        self.state = match head {
-            Some(head) => LogState::load(&head, &self.tags, &*self.store)?,
-            None => LogState::new(&self.state.origin),
+        let published = match head {
+            Some(head) => {
+                self.state = LogState::load(&head, &self.tags, &*self.store)?;
+                // As it was signed then: a block that changed keys is signed by the old
+                // ones too.
+                signed_head(&head, self).ok_or_else(|| damaged(What::Head, None))?
+            }
+            None => {
+                self.state = LogState::new(&self.state.origin);
+                Published::empty(&self.state.origin)
+            }
         };
-        self.last = Arc::new(self.signed());
+        self.last = Arc::new(published);
         if self.state.size != self.publisher.latest.load().size() {
             self.publisher.publish(Arc::clone(&self.last));
         }

@@ -343,7 +343,7 @@ fn files_that_are_cut_swapped_added_or_gone_are_found() {
         let store = SledStore::open(dir.path()).unwrap();
         // Without room that is used again: two segments that both are newer than the
         // snapshot make the same log in either order.
-        for _ in 0..60 {
+        for _ in 0..400 {
             grow(&store, 250, 100);
         }
     }

@@ -22,6 +22,12 @@ pub(super) struct Auditor<'a> {
     pub(super) options: &'a AuditOptions,
     /// Known from the start, or from the first key entry.
     pub(super) origin: Option<String>,
+    /// The keys that the auditor trusts.
+    pub(super) given: Vec<VerifierKey>,
+    /// None of them signed the checkpoint: they must have handed over to those that did.
+    pub(super) given_must_lead_here: bool,
+    /// Witnesses that cosigned, and up to which size.
+    pub(super) cosigned: Option<(u64, Vec<String>)>,
     pub(super) note: Option<SignedNote>,
     /// What is kept beside the store, where it is another than `note`.
     pub(super) kept: Option<SignedNote>,
@@ -65,6 +71,9 @@ impl<'a> Auditor<'a> {
             source,
             options,
             origin: None,
+            given: options.keys.clone(),
+            given_must_lead_here: false,
+            cosigned: None,
             note: None,
             kept: None,
             since: None,
@@ -91,6 +100,7 @@ impl<'a> Auditor<'a> {
         };
         if auditor.open_checkpoint()? {
             auditor.open_kept()?;
+            auditor.open_cosigned()?;
             auditor.open_since();
         }
         // The earliest is compared first.

@@ -51,7 +51,7 @@ struct Totals {
 pub(super) fn run(args: &IngestArgs, output: OutputFormat) -> Result<u8, CliError> {
     check_source_name(&args.source)
         .map_err(|error| CliError::Usage(format!("--source {:?}: {error}", args.source)))?;
-    let client = Client::new(&args.url)?;
+    let client = Client::connect(&args.url, &args.connect)?;
     let mut totals = Totals::default();
     let mut progress = Progress::new("sent events");
     for file in &args.files {

@@ -9,6 +9,7 @@ mod prove;
 mod repair;
 mod verify;
 mod verify_proof;
+mod witness;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Repair(args)) => repair::run(args, cli.output),
         Some(Command::Compact(args)) => compact::run(args, cli.output),
         Some(Command::Key(KeyCommand::Show(args))) => key::show(args, cli.output),
+        Some(Command::Key(KeyCommand::New(args))) => key::new(args, cli.output),
+        Some(Command::Key(KeyCommand::Rotate(args))) => key::rotate(args, cli.output),
+        Some(Command::Witness(args)) => witness::run(args),
     };
     ExitCode::from(result.unwrap_or_else(|error| tell(&error, cli.output)))
 }

@@ -39,9 +39,9 @@ struct Plan {
 pub(super) fn run(args: &RepairArgs, output: OutputFormat) -> Result<u8, CliError> {
     let options = AuditOptions {
         keys: parse_keys(&args.keys)?,
-        since: None,
         bodies_may_be_missing: args.bodies_may_be_missing,
         workers: thread::available_parallelism().map_or(1, usize::from),
+        ..AuditOptions::default()
     };
     let plan = plan(&args.dir, &options)?;
     let done = !args.dry_run && !plan.actions.is_empty();

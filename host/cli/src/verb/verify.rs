@@ -16,7 +16,7 @@ use crate::audit::{AuditOptions, Finding, Report, audit};
 use crate::error::{CliError, EXIT_FAILED, EXIT_HOLDS};
 use crate::output::{Progress, Style, printable};
 use crate::source::{DirLog, SourceError, open_source};
-use crate::trust::parse_keys;
+use crate::trust::{parse_keys, read_policy};
 
 pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliError> {
     let keys = parse_keys(&args.keys)?;
@@ -34,6 +34,7 @@ pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliErro
     let options = AuditOptions {
         keys,
         since: since.transpose()?,
+        witness_policy: read_policy(args.witness_policy.as_deref())?,
         bodies_may_be_missing: args.bodies_may_be_missing,
         workers,
     };
@@ -42,7 +43,7 @@ pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliErro
     let report = if !args.target.contains("://") && dir.is_dir() {
         audit_dir(dir, &args.target, &options, &progress)?
     } else {
-        let source = open_source(&args.target)?;
+        let source = open_source(&args.target, &args.connect)?;
         audit(&*source, &options, |done, of| tell(&progress, done, of))?
     };
     drop(progress);

@@ -156,6 +156,9 @@ impl Judge<'_> {
                 if segment.len < SEGMENT_BYTES - 1 && !broken_off {
                     let len = segment.len as u64;
                     report.add_db(base + len, 0, "cleared space is cut off or grew");
+                } else if segment.len == SEGMENT_BYTES && active_at_opening && header.lsn == base {
+                    // In room that was never used before, only a cap ends there.
+                    report.add_db(base + SEGMENT - 1, 1, "a byte behind cleared space");
                 }
             }
             Rest::ZerosButLast => {

@@ -15,9 +15,17 @@ use crate::limits::VALUE_BYTES_MAX;
 use crate::sled_store::{STORE_DIR, io_error};
 
 /// Files of the data directory, and what a crash leaves of them.
-const TOP: [&str; 3] = ["lock", "checkpoint", "checkpoint.new"];
-/// The log's private keys; `keys.new` is what a first start leaves that was broken off.
-const KEY_DIRS: [&str; 2] = ["keys", "keys.new"];
+const TOP: [&str; 5] = [
+    "lock",
+    "checkpoint",
+    "checkpoint.new",
+    "checkpoint.cosigned",
+    "checkpoint.cosigned.new",
+];
+/// The log's private keys: in use, what a first start or a rotation leaves that was broken
+/// off, those to come. Those that were retired have their id in the name.
+const KEY_DIRS: [&str; 4] = ["keys", "keys.new", "keys.next", "keys.next.new"];
+const RETIRED_KEYS: &str = "keys.retired-";
 const KEYS: [&str; 2] = ["log-p256.pem", "log-ed25519.pem"];
 /// What file systems make by themselves at the top of a volume.
 const FOREIGN: [&str; 1] = ["lost+found"];
@@ -55,7 +63,7 @@ pub(super) fn check_names(
                     "The file {name}: the checkpoint as it was before a repair."
                 ));
             }
-            (name, Kind::Dir) if KEY_DIRS.contains(&name) => {
+            (name, Kind::Dir) if KEY_DIRS.contains(&name) || name.starts_with(RETIRED_KEYS) => {
                 check_keys(&dir.join(name), name, report);
             }
             (name, Kind::Dir) if FOREIGN.contains(&name) => {}
