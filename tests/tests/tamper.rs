@@ -58,6 +58,7 @@ fn changed_bytes_of_the_database_are_found_and_placed() {
                     "marker",
                     "blob",
                     "[value]",
+                    "[file]",
                 ];
                 let told = named || what.iter().any(|what| said.contains(what));
                 assert!(told, "byte {at}: {said}");

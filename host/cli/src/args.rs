@@ -44,6 +44,8 @@ pub enum Command {
   auditchain verify /var/lib/auditchain --output json
 
 A data directory is verified from a copy (in TMPDIR); the service must not run on it.
+All its files are checked too, byte by byte: [file] names what is changed, missing or too
+many, also where the log itself holds.
 A body that is missing is a finding: nothing in the log says that one was erased.
 
 Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-file) or a client certificate.")]
@@ -92,6 +94,29 @@ The bytes leave the disk with the next compaction: auditchain compact DIR, the s
 
 Environment: AUDITCHAIN_TOKEN is sent as bearer token.")]
     Erase(EraseArgs),
+    /// Make anew what a damaged data directory derives from its log; never the log itself
+    #[command(after_help = "Examples:
+  auditchain repair /var/lib/auditchain --dry-run
+  auditchain repair /var/lib/auditchain --key \"$VKEY\"
+
+Verifies the directory first, as `auditchain verify DIR` does. What is made anew: tiles, from the
+entries; the file checkpoint, from the signed head of the store; sled's own files, from what the
+store holds. The duplicate index, bodies, values and entries are not: where one of them is damaged,
+nothing is changed, and the way is to restore a backup or a mirror.
+The service must not run meanwhile, and the disk needs room for the store twice more. The damaged
+store is kept as store.damaged-TIME: remove it once nobody needs it as evidence.
+A file checkpoint that was missing or unreadable can't tell any more whether the log was cut back:
+compare with a checkpoint kept elsewhere (auditchain verify --since).")]
+    Repair(RepairArgs),
+    /// Give back the room of what was erased; its bytes are gone from the files then
+    #[command(after_help = "Example:
+  auditchain compact /var/lib/auditchain
+
+sled never overwrites in place: an erased body stays in its files until they are compacted. After
+this it is gone from them. On the raw disk its blocks may be read back until they are reused, unless
+the disk is encrypted; backups and store.damaged-* directories keep what they had.
+The service must not run meanwhile, and the disk needs room for the store once more.")]
+    Compact(CompactArgs),
     /// Keys: show a log's, make a witness's, rotate a log's
     #[command(subcommand)]
     Key(KeyCommand),
@@ -171,6 +196,29 @@ pub struct EraseArgs {
     /// How to reach the service
     #[command(flatten)]
     pub connect: ConnectArgs,
+}
+
+/// Arguments of `repair`.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// The data directory
+    pub dir: PathBuf,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Trust this vkey, or those in @FILE; without it the log's own keys are taken
+    #[arg(long = "key", value_name = "VKEY")]
+    pub keys: Vec<String>,
+    /// Take bodies that are missing for erased ones
+    #[arg(long)]
+    pub bodies_may_be_missing: bool,
+}
+
+/// Arguments of `compact`.
+#[derive(Debug, Args)]
+pub struct CompactArgs {
+    /// The data directory
+    pub dir: PathBuf,
 }
 
 /// Arguments of `ingest`.

@@ -30,8 +30,8 @@ mod witness;
 
 pub use args::{Cli, Command, OutputFormat};
 pub use audit::{
-    AuditOptions, CheckpointReport, Finding, Findings, KeysReport, PolicyCount, Report, Rule,
-    SourceCount, audit,
+    AuditOptions, CheckpointReport, FilesSummary, Finding, Findings, KeysReport, PolicyCount,
+    Report, Rule, SourceCount, audit,
 };
 pub use connect::ConnectArgs;
 pub use error::CliError;

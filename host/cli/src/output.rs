@@ -80,6 +80,10 @@ pub(crate) struct Progress {
     last: Instant,
     on: bool,
     shown: bool,
+    done: u64,
+    of: Option<u64>,
+    /// Bytes of files: read, and of how many.
+    bytes: Option<(u64, u64)>,
 }
 
 impl Progress {
@@ -91,30 +95,66 @@ impl Progress {
             last: now,
             on: io::stderr().is_terminal(),
             shown: false,
+            done: 0,
+            of: None,
+            bytes: None,
         }
     }
 
     /// Tells how much is done, of how much where that is known.
     pub(crate) fn tell(&mut self, done: u64, of: Option<u64>) {
+        (self.done, self.of) = (done, of);
+        self.show();
+    }
+
+    /// Tells how many bytes of files were read meanwhile.
+    pub(crate) fn tell_bytes(&mut self, done: u64, of: u64) {
+        self.bytes = Some((done, of));
+        self.show();
+    }
+
+    fn show(&mut self) {
         if !self.on || self.last.elapsed() < PROGRESS_PAUSE {
             return;
         }
         self.last = Instant::now();
         self.shown = true;
-        let rate = done * 1000
-            / u64::try_from(self.start.elapsed().as_millis())
-                .unwrap_or(u64::MAX)
-                .max(1);
-        let share = of.filter(|of| *of > 0).map_or_else(String::new, |of| {
-            format!(" of {of} ({}%)", done.saturating_mul(100) / of)
-        });
+        let line = self.line(self.start.elapsed());
         // A terminal that is gone is no reason to stop.
-        let _ = write!(
-            io::stderr(),
-            "\r\u{1b}[K{} {done}{share}, {rate} a second",
-            self.what
-        );
+        let _ = write!(io::stderr(), "\r\u{1b}[K{line}");
         let _ = io::stderr().flush();
+    }
+
+    fn line(&self, elapsed: Duration) -> String {
+        let ms = u64::try_from(elapsed.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        let Self { what, done, .. } = self;
+        let rate = done.saturating_mul(1000) / ms;
+        let mut line = format!("{what} {done}");
+        // Writing into a String can't fail.
+        if let Some(of) = self.of.filter(|of| *of > 0) {
+            let share = done.saturating_mul(100) / of;
+            let filled = usize::try_from(share / 5).unwrap_or(20).min(20);
+            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(20 - filled));
+            let _ = write!(line, " of {of} [{bar}] {share}%");
+        }
+        let _ = write!(line, ", {rate} a second");
+        if let Some(of) = self.of.filter(|of| of > done && rate > 0) {
+            let left_s = (of - done) / rate;
+            let _ = write!(line, ", {}:{:02} left", left_s / 60, left_s % 60);
+        }
+        if let Some((read, of)) = self.bytes.filter(|(read, of)| read < of) {
+            let mib = 1 << 20;
+            let rate = read.saturating_mul(1000) / ms / mib;
+            let _ = write!(
+                line,
+                "; files {} of {} MiB, {rate} a second",
+                read / mib,
+                of / mib
+            );
+        }
+        line
     }
 }
 
@@ -136,6 +176,20 @@ mod tests {
         assert_eq!(
             printable("\u{1b}[2J\r\u{7f}\u{9b}\u{202e}x"),
             "\\u001b[2J\\u000d\\u007f\\u009b\\u202ex"
+        );
+    }
+
+    #[test]
+    fn progress_has_a_rate_and_an_end() {
+        let mut progress = Progress::new("verified");
+        progress.on = false;
+        progress.tell(0, None);
+        assert_eq!(progress.line(Duration::ZERO), "verified 0, 0 a second");
+        progress.tell(25_000, Some(100_000));
+        progress.tell_bytes(10 << 20, 40 << 20);
+        assert_eq!(
+            progress.line(Duration::from_secs(5)),
+            "verified 25000 of 100000 [#####...............] 25%, 5000 a second, 0:15 left; files 10 of 40 MiB, 2 a second"
         );
     }
 

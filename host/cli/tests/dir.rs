@@ -3,102 +3,17 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use auditchain_cli::{
     AuditOptions, DirLog, Finding, LogSource as _, Report, Rule, SourceError, audit,
 };
-use auditchain_log::{ChainHash, Checkpoint, Entry, TileId, TreeEdge, leaf_hash, sign_note};
-use auditchain_store::{
-    BlockWrite, Body, Chunker, Head, HeadFile, SledStore, Store as _, encode_chunks,
-};
+use auditchain_log::Entry;
+use auditchain_store::{HeadFile, SledStore};
+use support::data_dir::{UNNAMED, files, write};
 use support::*;
-
-/// What the service keeps and no entry names.
-const UNNAMED: [(&str, &[u8]); 2] = [("dedup/000001", b"a run"), ("tag-key", b"a key")];
-
-/// Writes a log into a store, block by block.
-fn write(dir: &Path, log: &MemoryLog) {
-    let store = SledStore::open(dir).unwrap();
-    let (epoch, _) = store.acquire().unwrap();
-    let mut edge = TreeEdge::default();
-    let mut chain = ChainHash::genesis(ORIGIN);
-    let entries: Vec<Entry> = log
-        .entries
-        .iter()
-        .map(|bytes| Entry::parse(bytes).unwrap())
-        .collect();
-    let mut first = 0;
-    while first < entries.len() {
-        let block = entries[first].block;
-        let end = entries
-            .iter()
-            .position(|entry| entry.block > block)
-            .unwrap_or(entries.len());
-        let mut tiles: Vec<(TileId, Vec<u8>)> = vec![];
-        let before = chain;
-        for bytes in &log.entries[first..end] {
-            chain = chain.next(bytes);
-            edge.push(leaf_hash(bytes), &mut tiles);
-        }
-        let note = if end == entries.len() {
-            log.note.clone().unwrap()
-        } else {
-            let checkpoint = Checkpoint {
-                origin: ORIGIN.into(),
-                size: edge.size(),
-                root: edge.root(),
-            };
-            sign_note(&checkpoint.to_text(), &keys()).into_bytes()
-        };
-        let head = Head {
-            size: end as u64,
-            blocks: block + 1,
-            time_us: entries[first].time.as_micros(),
-            root: edge.root(),
-            chain: chain.hash(),
-            note,
-            state: b"{}".to_vec(),
-        };
-        let names: Vec<String> = log
-            .blobs
-            .keys()
-            .map(|digest| format!("sha256/{digest}"))
-            .collect();
-        let mut blobs: Vec<(&str, &[u8])> = names
-            .iter()
-            .map(String::as_str)
-            .zip(log.blobs.values().map(Vec::as_slice))
-            .collect();
-        blobs.extend(UNNAMED);
-        let time = entries[first].time;
-        let mut chunker = Chunker::new(first as u64, block, time, before, [0; 32]);
-        for (entry, body) in log.entries[first..end].iter().zip(&log.bodies[first..end]) {
-            let body = body
-                .as_ref()
-                .map(|(salt, bytes)| Body { salt: *salt, bytes });
-            chunker.push_bytes(entry, body).unwrap();
-        }
-        assert_eq!(chunker.chain(), chain);
-        let chunks = encode_chunks(&chunker.finish());
-        let blobs = if block == 0 { &blobs[..] } else { &[] };
-        let write = BlockWrite {
-            head: &head,
-            chunks: &chunks,
-            erase: &[],
-            tiles: &tiles,
-            blobs,
-        };
-        store.append(epoch, first as u64, &write).unwrap();
-        first = end;
-    }
-    HeadFile::new(dir)
-        .write(log.note.as_deref().unwrap())
-        .unwrap();
-}
 
 fn options() -> AuditOptions {
     AuditOptions {
@@ -113,19 +28,6 @@ fn auditchain(args: &[&str]) -> Output {
         .args(args)
         .output()
         .unwrap()
-}
-
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    for file in fs::read_dir(dir).unwrap() {
-        let path = file.unwrap().path();
-        if path.is_dir() {
-            all.extend(files(&path));
-        } else {
-            all.insert(path.clone(), fs::read(path).unwrap());
-        }
-    }
-    all
 }
 
 #[test]
@@ -382,4 +284,104 @@ fn any_damage_to_the_files_is_a_verdict_and_never_a_panic() {
     // What sled doesn't read (replaced pages) may change without harm; where a chunk or
     // a tile is hit, its entries are named.
     assert!(failed > 0 && placed > 0, "{failed} failed, {placed} placed");
+}
+
+/// `auditchain verify --output json`: the exit code and the report.
+fn verified(dir: &Path) -> (Option<i32>, serde_json::Value) {
+    let output = auditchain(&["verify", dir.to_str().unwrap(), "--output", "json"]);
+    let report = serde_json::from_slice(&output.stdout).unwrap();
+    (output.status.code(), report)
+}
+
+/// The keys, as the service writes them.
+fn write_keys(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::create_dir(dir.join("keys")).unwrap();
+    for (file, key) in ["log-p256.pem", "log-ed25519.pem"].iter().zip(keys()) {
+        let path = dir.join("keys").join(file);
+        fs::write(&path, key.to_pem().unwrap().as_bytes()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn one_changed_byte_fails_the_directory_and_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &honest());
+    write_keys(dir.path());
+    let (code, report) = verified(dir.path());
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!(report["logHolds"], true);
+    assert_eq!(report["files"]["files"], 6, "{report:#}");
+    for (path, good) in files(dir.path()) {
+        let file = path.strip_prefix(dir.path()).unwrap().to_str().unwrap();
+        // The first, the last, some between; and a byte more, a byte less.
+        let flips = (0..6).map(|part| part * (good.len().max(1) - 1) / 5);
+        let mut spoilt: Vec<Vec<u8>> = flips
+            .filter(|at| *at < good.len())
+            .map(|at| {
+                let mut bad = good.clone();
+                bad[at] ^= 4;
+                bad
+            })
+            .collect();
+        spoilt.push([&good[..], b"x"].concat());
+        if let Some((_, less)) = good.split_last() {
+            spoilt.push(less.to_vec());
+        }
+        for (round, bad) in spoilt.into_iter().enumerate() {
+            fs::write(&path, bad).unwrap();
+            let (code, report) = verified(dir.path());
+            let said = report.to_string();
+            assert_eq!(code, Some(1), "{file}, {round}: {report:#}");
+            assert!(said.contains(file), "{file}, {round}: {report:#}");
+            fs::write(&path, &good).unwrap();
+        }
+        // Another file of that name, and the file gone.
+        let copy = path.with_extension("copy");
+        fs::write(&copy, &good).unwrap();
+        assert_eq!(verified(dir.path()).0, Some(1), "a copy of {file}");
+        fs::remove_file(&copy).unwrap();
+        fs::remove_file(&path).unwrap();
+        // Without its database it is no log; without its lock nobody ever had it open.
+        let expected = match file {
+            "store/db" => 2,
+            "lock" => 0,
+            _ => 1,
+        };
+        assert_eq!(verified(dir.path()).0, Some(expected), "without {file}");
+        fs::write(&path, &good).unwrap();
+        if file.starts_with("keys/") {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode));
+            mode(0o644).unwrap();
+            assert_eq!(verified(dir.path()).0, Some(1), "{file}, readable by all");
+            mode(0o600).unwrap();
+        }
+    }
+    let (code, report) = verified(dir.path());
+    assert_eq!(code, Some(0), "{report:#}");
+}
+
+#[test]
+fn damage_to_unused_space_leaves_the_log_standing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &honest());
+    // An opening more: sled clears what lies behind its log.
+    drop(SledStore::open(dir.path()).unwrap());
+    drop(SledStore::open(dir.path()).unwrap());
+    let path = dir.path().join("store/db");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    assert_eq!(bytes[last], 0);
+    bytes[last] = 7;
+    fs::write(&path, bytes).unwrap();
+    let output = auditchain(&["verify", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains(&format!("store/db at byte {last}: [file]")),
+        "{text}"
+    );
+    assert!(text.contains("The log itself holds"), "{text}");
 }

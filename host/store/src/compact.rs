@@ -32,10 +32,16 @@ use crate::error::{Damage, StoreError, What};
 use crate::lock::DirLock;
 use crate::sled_store::{self, STORE_DIR, io_error, make_private_dir, sync};
 
-const NEW_DIR: &str = "store.new";
+pub(crate) const NEW_DIR: &str = "store.new";
 const OLD_DIR: &str = "store.old";
+/// What a repair reads, so that the damaged files stay as they are.
+pub(crate) const COPY_DIR: &str = "store.copy";
+/// What a compaction or a repair that was broken off leaves beside the store.
+pub(crate) const LEFT_OVERS: [&str; 3] = [NEW_DIR, OLD_DIR, COPY_DIR];
+/// Follows the name of what a repair has replaced, before the time.
+pub(crate) const SET_ASIDE: &str = ".damaged-";
 /// Bytes copied by one batch: as much as a large block.
-const BATCH_BYTES: usize = 4 << 20;
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +94,13 @@ pub(crate) fn make_first(dir: &Path) -> Result<(), StoreError> {
     rename(dir, NEW_DIR, STORE_DIR)
 }
 
-/// Ends what a first start or a compaction that was broken off left. The caller holds the lock.
+/// Ends what a first start, a compaction or a repair that was broken off left. The caller
+/// holds the lock.
 pub(crate) fn settle(dir: &Path) -> Result<(), StoreError> {
-    let (store, new, old) = (dir.join(STORE_DIR), dir.join(NEW_DIR), dir.join(OLD_DIR));
-    if !store.exists() && old.exists() {
-        // Without a new one, the old one is all there is.
-        rename(dir, if new.exists() { NEW_DIR } else { OLD_DIR }, STORE_DIR)?;
+    if let Some(name) = swapped_in(dir) {
+        rename(dir, name, STORE_DIR)?;
     }
-    for left_over in [new, old] {
+    for left_over in LEFT_OVERS.map(|name| dir.join(name)) {
         if left_over.exists() {
             tracing::info!(dir = %left_over.display(), "removing what was left half-made");
             fs::remove_dir_all(&left_over).map_err(io_error("can't remove", &left_over))?;
@@ -108,16 +113,36 @@ pub(crate) fn settle(dir: &Path) -> Result<(), StoreError> {
 /// The directory that the store is read from, changing nothing; `None` if there is no
 /// store.
 pub(crate) fn current(dir: &Path) -> Option<PathBuf> {
-    let store = dir.join(STORE_DIR);
-    let swapping = !store.exists() && dir.join(OLD_DIR).exists();
-    let current = match swapping {
-        false => store,
-        true => [NEW_DIR, OLD_DIR]
-            .map(|name| dir.join(name))
-            .into_iter()
-            .find(|path| path.exists())?,
-    };
+    let current = dir.join(swapped_in(dir).unwrap_or(STORE_DIR));
     current.join("db").is_file().then_some(current)
+}
+
+/// What takes the place of a store that was moved away and not replaced yet.
+fn swapped_in(dir: &Path) -> Option<&'static str> {
+    let there = |name: &str| dir.join(name).exists();
+    if there(STORE_DIR) {
+        return None;
+    }
+    if there(OLD_DIR) {
+        // Without a new one, the old one is all there is.
+        return Some(if there(NEW_DIR) { NEW_DIR } else { OLD_DIR });
+    }
+    (there(NEW_DIR) && was_set_aside(dir)).then_some(NEW_DIR)
+}
+
+/// Whether a name is that of a store or a checkpoint which a repair has replaced.
+pub(crate) fn is_set_aside(name: &str, of: &str) -> bool {
+    let rest = name.strip_prefix(of);
+    rest.is_some_and(|rest| rest.starts_with(SET_ASIDE))
+}
+
+fn was_set_aside(dir: &Path) -> bool {
+    let Ok(files) = fs::read_dir(dir) else {
+        return false;
+    };
+    files
+        .flatten()
+        .any(|file| is_set_aside(&file.file_name().to_string_lossy(), STORE_DIR))
 }
 
 fn copy(dir: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
@@ -165,7 +190,7 @@ fn copy(dir: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
     sync(dir)
 }
 
-fn rename(dir: &Path, from: &str, to: &str) -> Result<(), StoreError> {
+pub(crate) fn rename(dir: &Path, from: &str, to: &str) -> Result<(), StoreError> {
     let from = dir.join(from);
     fs::rename(&from, dir.join(to)).map_err(io_error("can't rename", &from))?;
     sync(dir)

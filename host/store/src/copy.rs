@@ -20,7 +20,8 @@ use crate::sled_store::{STORE_DIR, io_error, make_private_dir};
 /// # Errors
 /// No store, a running service on it, or I/O.
 pub fn copy_data_dir(dir: &Path, to: &Path) -> Result<(), StoreError> {
-    let lock = DirLock::take_if_there(dir)?;
+    // First: which directory counts may change under a compaction.
+    let _lock = DirLock::share_if_there(dir)?;
     let Some(from) = compact::current(dir) else {
         return Err(StoreError::NotFound {
             dir: dir.to_owned(),
@@ -34,11 +35,10 @@ pub fn copy_data_dir(dir: &Path, to: &Path) -> Result<(), StoreError> {
         fs::copy(&checkpoint, to.join(head_file::FILE))
             .map_err(io_error("can't copy", &checkpoint))?;
     }
-    drop(lock);
     Ok(())
 }
 
-fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
     make_private_dir(to).map_err(io_error("can't make", to))?;
     let files = match fs::read_dir(from) {
         Ok(files) => files,

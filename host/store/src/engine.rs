@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -24,7 +25,7 @@ use crate::limits::VALUE_BYTES_MAX;
 use crate::wake::Waker;
 
 /// Few large segments: 0.86 of an append-only file, against 0.57 and less otherwise.
-const SEGMENT_BYTES: usize = 4 << 20;
+pub(crate) const SEGMENT_BYTES: usize = 4 << 20;
 /// Pages are small and read once; more cache bought nothing.
 const CACHE_BYTES: u64 = 64 << 20;
 
@@ -197,10 +198,19 @@ impl Engine {
     /// Hands out all keys and values, in order.
     pub(crate) fn each(
         &self,
+        work: impl FnMut(&IVec, &IVec) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.each_in((Bound::Unbounded, Bound::Unbounded), work)
+    }
+
+    /// Hands out the keys and values between two keys, in order.
+    pub(crate) fn each_in(
+        &self,
+        range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
         mut work: impl FnMut(&IVec, &IVec) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         guarded(|| {
-            for item in self.db().iter() {
+            for item in self.db().range(range) {
                 let (key, value) = item?;
                 work(&key, &value)?;
             }
@@ -340,7 +350,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
 
 /// A crash while sled wrote a snapshot leaves `snap.<lsn>.generating`, which sled then
 /// takes for a damaged snapshot and refuses to open. The snapshot before is still there.
-fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+pub(crate) fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
     for file in fs::read_dir(dir)? {
         let file = file?;
         let name = file.file_name();

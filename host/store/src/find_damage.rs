@@ -12,22 +12,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use auditchain_log::TileId;
 
-use crate::block;
-use crate::chunk;
 use crate::compact;
 use crate::error::{StoreError, What};
-use crate::frame::{self, HEADER_BYTES, Header, Kind};
-use crate::limits::VALUE_BYTES_MAX;
+use crate::frame::Kind;
+use crate::fsck::scan;
+use crate::fsck::value::{Found as FoundValue, Value};
 use crate::lock::DirLock;
 use crate::sled_store::io_error;
-
-/// Bytes read at a time.
-const WINDOW_BYTES: usize = 4 << 20;
 
 /// A value that was found damaged, or not found at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +45,7 @@ pub struct DamagedValue {
 /// # Errors
 /// No store, a running service on it, or I/O.
 pub fn find_damage(dir: &Path) -> Result<Vec<DamagedValue>, StoreError> {
-    let _lock = DirLock::take_if_there(dir)?;
+    let _lock = DirLock::share_if_there(dir)?;
     let Some(store) = compact::current(dir) else {
         return Err(StoreError::NotFound {
             dir: dir.to_owned(),
@@ -64,77 +59,45 @@ pub fn find_damage(dir: &Path) -> Result<Vec<DamagedValue>, StoreError> {
     Ok(found.report())
 }
 
-/// Which value: its kind, id and count as its header says.
-type Key = (u8, u64, u32);
-
 #[derive(Default)]
 struct Found {
-    intact: BTreeSet<Key>,
-    damaged: BTreeSet<(Key, u64)>,
+    intact: BTreeSet<Value>,
+    damaged: BTreeSet<(Value, u64)>,
 }
 
 impl Found {
-    fn scan(&mut self, mut file: impl Read) -> std::io::Result<()> {
-        let mut window = Vec::with_capacity(WINDOW_BYTES + VALUE_BYTES_MAX);
-        let mut window_offset = 0_u64;
-        loop {
-            let read = (&mut file)
-                .take(WINDOW_BYTES as u64)
-                .read_to_end(&mut window)?;
-            // A value that begins in the last part of a window is looked at with the
-            // next one, when it is there whole; at the end of the file there is none.
-            let done = if read == 0 {
-                window.len()
-            } else {
-                window.len().saturating_sub(VALUE_BYTES_MAX)
-            };
-            for at in 0..done {
-                self.look_at(&window[at..], window_offset + at as u64);
-            }
-            if read == 0 {
-                return Ok(());
-            }
-            window.drain(..done);
-            window_offset += done as u64;
-        }
+    fn scan(&mut self, file: File) -> std::io::Result<()> {
+        scan(file, |bytes, offset| self.look_at(bytes, offset))
     }
 
     fn look_at(&mut self, bytes: &[u8], offset: u64) {
-        // Version, kind, codec, zero, dictionary: see `frame`.
-        let [1, kind, 0 | 1, 0, 0, 0, 0, 0 | 1, ..] = bytes else {
-            return;
-        };
-        let (kind, limit) = match kind {
-            b'c' => (Kind::Chunk, chunk::BYTES_MAX),
-            b't' => (Kind::Tile, block::TILE_BYTES),
-            _ => return,
-        };
-        let Ok(header) = Header::parse(bytes, kind, limit) else {
+        let Some(found) = FoundValue::parse(bytes) else {
             return; // what is missing shows as a gap
         };
-        let key = (kind as u8, header.id(), header.count());
-        let length = header.value_bytes();
-        let intact = length > VALUE_BYTES_MAX // its first part; taken on trust
-            || bytes.get(..length).is_some_and(|value| frame::decode(value, kind, limit).is_ok());
-        if intact {
-            self.intact.insert(key);
+        let value = found.value;
+        if describe(value).is_none() {
+            return;
+        }
+        // Of several parts only the first is here; it is taken on trust.
+        if !found.is_whole() || found.holds(bytes) {
+            self.intact.insert(value);
         } else {
-            self.damaged.insert((key, offset));
+            self.damaged.insert((value, offset));
         }
     }
 
     fn report(self) -> Vec<DamagedValue> {
         let mut report = self.gaps();
         let size = self.size();
-        for (key, offset) in &self.damaged {
-            let Some((what, index, count)) = describe(*key) else {
+        for (value, offset) in &self.damaged {
+            let Some((what, index, count)) = describe(*value) else {
                 continue;
             };
             // Garbage in the header itself: the real one is found as a gap.
             if index.checked_add(count).is_none_or(|end| end > size) {
                 continue;
             }
-            let has_intact_copy = self.intact.contains(key);
+            let has_intact_copy = self.intact.contains(value);
             let in_gap = |gap: &DamagedValue| gap.what == what && gap.index == index;
             if let Some(gap) = report.iter_mut().find(|gap| in_gap(gap)) {
                 gap.offset = Some(*offset);
@@ -152,11 +115,15 @@ impl Found {
         report
     }
 
+    fn chunks(&self) -> impl Iterator<Item = &Value> {
+        let chunk = |value: &&Value| value.kind == Kind::Chunk as u8;
+        self.intact.iter().filter(chunk)
+    }
+
     /// Entries that are there in some intact chunk.
     fn size(&self) -> u64 {
-        let chunks = self.intact.iter().filter(|key| key.0 != Kind::Tile as u8);
-        chunks
-            .map(|key| key.1.saturating_add(key.2.into()))
+        self.chunks()
+            .map(|value| value.id.saturating_add(value.count.into()))
             .max()
             .unwrap_or(0)
     }
@@ -170,14 +137,13 @@ impl Found {
             offset: None,
             has_intact_copy: false,
         };
-        let kind = Kind::Chunk as u8;
         let mut covered = 0;
         let mut gaps = Vec::new();
-        for (_, first, count) in self.intact.range((kind, 0, 0)..(kind + 1, 0, 0)) {
-            if *first > covered {
-                gaps.push(gap(covered, *first));
+        for chunk in self.chunks() {
+            if chunk.id > covered {
+                gaps.push(gap(covered, chunk.id));
             }
-            covered = covered.max(first.saturating_add((*count).into()));
+            covered = covered.max(chunk.id.saturating_add(chunk.count.into()));
         }
         if self.size() > covered {
             gaps.push(gap(covered, self.size()));
@@ -186,17 +152,17 @@ impl Found {
     }
 }
 
-/// What it is, the first index and how many.
-fn describe((kind, id, count): Key) -> Option<(What, u64, u64)> {
-    match kind {
-        b'c' => Some((What::Entries, id, count.into())),
-        _ => {
-            let level = u8::try_from(count).ok()?;
-            let leaves = 1_u64.checked_shl(8 * (u32::from(level) + 1))?;
-            let what = What::Tile(TileId { level, index: id });
-            Some((what, id.checked_mul(leaves)?, leaves))
-        }
-    }
+/// What it is, the first entry it is about and how many; `None` if it is about none.
+fn describe(value: Value) -> Option<(What, u64, u64)> {
+    let (first, count) = value.entries()?;
+    let what = if value.kind == Kind::Chunk as u8 {
+        What::Entries
+    } else {
+        let level = u8::try_from(value.count).ok()?;
+        What::Tile(TileId {
+            level,
+            index: value.id,
+        })
+    };
+    Some((what, first, count))
 }
-
-const _: () = assert!(HEADER_BYTES < VALUE_BYTES_MAX && VALUE_BYTES_MAX < WINDOW_BYTES);

@@ -45,6 +45,19 @@ pub(crate) enum Kind {
     Blob = b'x',
 }
 
+impl Kind {
+    /// All there are.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Opened,
+        Self::Epoch,
+        Self::Head,
+        Self::Chunk,
+        Self::Tile,
+        Self::Name,
+        Self::Blob,
+    ];
+}
+
 /// A value before it is stored, or after it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame<P, C> {
@@ -158,14 +171,6 @@ impl Header {
             packed_bytes: size(24)?,
             raw_bytes: size(28)?,
         })
-    }
-
-    pub(crate) const fn id(&self) -> u64 {
-        self.id
-    }
-
-    pub(crate) const fn count(&self) -> u32 {
-        self.count
     }
 
     /// Bytes of the whole value, at most `HEADER_BYTES` and twice the limit.

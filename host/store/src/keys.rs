@@ -55,6 +55,11 @@ pub(crate) fn tile(id: TileId) -> Vec<u8> {
     [&[TILE, id.level][..], &id.index.to_be_bytes()].concat()
 }
 
+/// Where the keys of tiles begin, and what follows them.
+pub(crate) fn tiles() -> (Vec<u8>, Vec<u8>) {
+    (vec![TILE], vec![TILE + 1])
+}
+
 pub(crate) fn name(name: &str) -> Vec<u8> {
     named(NAME, name)
 }

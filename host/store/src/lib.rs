@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`Store`] (the contract), [`limits`], [`Head`], [`Chunker`]
 //! (cuts a block into chunks), [`Chunk`] (what is read back), [`SledStore`] (the engine),
-//! [`HeadFile`] (the guard against rollback), [`compact`], [`copy_data_dir`] and
-//! [`find_damage`] (for auditors).
+//! [`HeadFile`] (the guard against rollback), [`compact`], [`Repair`], [`copy_data_dir`],
+//! [`check_files`] and [`find_damage`] (for auditors).
 //!
 //! What makes stock sled 0.34.7 fit for evidence, each where it is explained:
 //! - its flush is made an `fdatasync`, and the store refuses to run where that did not
@@ -29,11 +29,13 @@ mod engine;
 mod error;
 mod find_damage;
 mod frame;
+mod fsck;
 mod head;
 mod head_file;
 mod keys;
 pub mod limits;
 mod lock;
+mod repair;
 mod reserve;
 mod sled_store;
 mod wake;
@@ -45,6 +47,8 @@ pub use contract::{BlockWrite, Body, Epoch, Store};
 pub use copy::copy_data_dir;
 pub use error::{AppendError, Damage, InvalidBlock, StoreError, What};
 pub use find_damage::{DamagedValue, find_damage};
+pub use fsck::{FileDamage, FilesReport, check_files};
 pub use head::Head;
 pub use head_file::HeadFile;
+pub use repair::Repair;
 pub use sled_store::SledStore;

@@ -17,27 +17,34 @@ pub(crate) struct DirLock(File);
 impl DirLock {
     /// Takes the directory, or says that another process has it.
     pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
+        Self::lock(dir, File::try_lock)
+    }
+
+    /// Keeps writers out, not other readers; only if the lock was ever made: without it
+    /// nobody had the store open, and a directory on a read-only disk can't get one.
+    pub(crate) fn share_if_there(dir: &Path) -> Result<Option<Self>, StoreError> {
+        if dir.join(LOCK_FILE).exists() {
+            Self::lock(dir, File::try_lock_shared).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn lock(
+        dir: &Path,
+        try_lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+    ) -> Result<Self, StoreError> {
         let path = dir.join(LOCK_FILE);
         // Made if need be, but else opened for reading: a copy may be on a read-only disk.
         let file = File::open(&path)
             .or_else(|_| File::options().append(true).create(true).open(&path))
             .map_err(io_error("can't open", &path))?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
                 dir: dir.to_owned(),
             }),
             Err(TryLockError::Error(error)) => Err(io_error("can't lock", &path)(error)),
-        }
-    }
-
-    /// Takes the lock only if it was ever made: without it nobody had the store open,
-    /// and a directory on a read-only disk can't get one.
-    pub(crate) fn take_if_there(dir: &Path) -> Result<Option<Self>, StoreError> {
-        if dir.join(LOCK_FILE).exists() {
-            Self::take(dir).map(Some)
-        } else {
-            Ok(None)
         }
     }
 }

@@ -3,8 +3,9 @@
 //! ```text
 //! DIR/lock         held while the store is open
 //! DIR/store/       sled: db, conf, snap.<lsn>, blobs/ (always empty)
-//! DIR/store.new, store.old   left by a first start or a compaction that was broken off:
-//!                  see `compact`
+//! DIR/store.new, store.old, store.copy   left by a first start, a compaction or a repair
+//!                  that was broken off: see `compact`, `repair`
+//! DIR/store.damaged-<time>, checkpoint.damaged-<time>   what a repair replaced
 //! DIR/checkpoint   see `HeadFile`
 //! ```
 //! # Opening changes files
@@ -504,7 +505,7 @@ fn plain_frame(kind: Kind, id: u64, content: &[u8]) -> Frame<&[u8], &[u8]> {
     }
 }
 
-fn tile_frame(id: TileId, hashes: &[u8]) -> Frame<&[u8], &[u8]> {
+pub(crate) fn tile_frame(id: TileId, hashes: &[u8]) -> Frame<&[u8], &[u8]> {
     Frame {
         count: id.level.into(),
         ..plain_frame(Kind::Tile, id.index, hashes)

@@ -104,8 +104,10 @@ fn named(result: Result<(), StoreError>) -> (What, Option<u64>, Damage) {
     }
 }
 
+/// All values; keys that are put in ahead have none.
 fn keys(dir: &Path) -> Vec<(sled::IVec, sled::IVec)> {
-    raw(dir).iter().collect::<Result<_, _>>().unwrap()
+    let all = raw(dir).iter().map(Result::unwrap);
+    all.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 #[test]

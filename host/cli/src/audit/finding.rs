@@ -24,6 +24,9 @@ pub enum Rule {
     Unreadable,
     /// Bytes of the medium that were changed, and the entries that lay there.
     Stored,
+    /// A file of the data directory that is not as it was written: bytes of it, or a file
+    /// that is missing or too many. By itself this says nothing about the log.
+    File,
     /// Bytes that are no entry in canonical form.
     Entry,
     /// An entry that doesn't follow the one before.
@@ -58,6 +61,7 @@ impl Rule {
             Self::Key => "key",
             Self::Unreadable => "unreadable",
             Self::Stored => "stored",
+            Self::File => "file",
             Self::Entry => "entry",
             Self::Chain => "chain",
             Self::Block => "block",
@@ -86,6 +90,12 @@ pub struct Finding {
     /// The block, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<u64>,
+    /// The file, where a file is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Where in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
     /// In words. Parts of it may come from the log: not for a terminal as it is.
     pub detail: String,
 }
@@ -153,6 +163,8 @@ impl Findings {
             index,
             last_index,
             block,
+            file: None,
+            offset: None,
             detail,
         });
     }

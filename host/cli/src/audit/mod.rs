@@ -3,7 +3,7 @@
 //! Reading order: [`audit()`], `auditor` (what is checked of each entry, from top to
 //! bottom), `examine` (what can be checked of an entry alone), `pipeline` (how both run
 //! at the same time), `marks` and `authority` (what all of it is compared with),
-//! `statements` and `report`.
+//! `statements` and `report`; `files` adds what no entry is read from.
 //!
 //! The signed checkpoint is the authority. Everything is recomputed from the entries
 //! up to it; the chain, the seals and the tiles then tell where a difference lies.
@@ -14,6 +14,7 @@ mod batches;
 mod blocks;
 mod erasures;
 mod examine;
+mod files;
 mod finding;
 mod keys;
 mod links;
@@ -29,7 +30,7 @@ use auditchain_log::{VerifierKey, WitnessPolicy};
 
 pub(crate) use examine::check_commitment;
 pub use finding::{Finding, Findings, Rule};
-pub use report::{CheckpointReport, KeysReport, PolicyCount, Report, SourceCount};
+pub use report::{CheckpointReport, FilesSummary, KeysReport, PolicyCount, Report, SourceCount};
 
 use auditor::Auditor;
 use pipeline::feed;

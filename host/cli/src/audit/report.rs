@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use auditchain_log::{Entry, Payload, Severity, Timestamp};
 use serde::Serialize;
 
-use super::finding::Findings;
+use super::finding::{Findings, Place, Rule};
 use crate::limits::NAMES_MAX;
 
 /// Name under which what is over [`NAMES_MAX`] is counted.
 const OTHERS: &str = "(others)";
 
 /// The outcome of a verification.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Nothing was found wrong.
@@ -60,6 +60,13 @@ pub struct Report {
     pub batch_signatures_invalid: u64,
     /// Entries that are lost.
     pub unreadable_entries: u64,
+    /// Of a data directory: nothing was found wrong with the log itself, whatever was
+    /// found in the files that it doesn't use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_holds: Option<bool>,
+    /// Of a data directory: its files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesSummary>,
     /// What was checked, a sentence each.
     pub checked: Vec<String>,
     /// What was not, a sentence each.
@@ -80,6 +87,38 @@ pub struct CheckpointReport {
     pub signed_by: Vec<String>,
     /// The whole note.
     pub note: String,
+}
+
+/// The files of a data directory.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilesSummary {
+    /// Files that were looked at.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// sled's records in them.
+    pub records: u64,
+    /// Bytes of unused space that carry no checksum.
+    pub unknown_bytes: u64,
+    /// Bytes that were being written when a process ended.
+    pub torn_bytes: u64,
+}
+
+impl Report {
+    /// Of a log that can't be read at all.
+    #[must_use]
+    pub fn unreadable(target: &str, reason: String) -> Self {
+        let mut report = Self {
+            target: target.to_owned(),
+            ..Self::default()
+        };
+        report.findings.add(Rule::Unreadable, Place::log(), reason);
+        report
+            .not_checked
+            .push("The log itself: its store can't be opened.".into());
+        report
+    }
 }
 
 /// The keys of a verification.

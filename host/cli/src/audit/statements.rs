@@ -47,6 +47,8 @@ impl Auditor<'_> {
             batch_signatures_verified: self.batches.signatures_verified,
             batch_signatures_invalid: self.batches.signatures_invalid_and_sealed_so,
             unreadable_entries: self.counts.unreadable_entries,
+            log_holds: None,
+            files: None,
             checked,
             not_checked,
             findings: self.findings,

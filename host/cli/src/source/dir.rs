@@ -19,6 +19,8 @@ pub struct DirLog {
     dir: PathBuf,
     store: SledStore,
     kept_note: HeadFile,
+    /// Nothing is asked about the file `checkpoint`.
+    without_kept: bool,
     // Last, so that the store is closed before its copy is removed.
     _copy: TempDir,
 }
@@ -48,6 +50,11 @@ impl DirLog {
             )),
             error => from_store(error, 0),
         })?;
+        Self::of_copy(dir, copy)
+    }
+
+    /// Opens a copy of `dir` that was made already.
+    pub(crate) fn of_copy(dir: &Path, copy: TempDir) -> Result<Self, SourceError> {
         let store = SledStore::open_existing(copy.path())
             .map_err(|error| with_places(from_store(error, 0), dir))?;
         Ok(Self {
@@ -55,8 +62,16 @@ impl DirLog {
             dir: dir.to_owned(),
             store,
             kept_note: HeadFile::new(copy.path()),
+            without_kept: false,
             _copy: copy,
         })
+    }
+}
+
+impl DirLog {
+    /// The log by itself, whatever the file `checkpoint` beside it says.
+    pub(crate) fn set_without_kept(&mut self) {
+        self.without_kept = true;
     }
 }
 
@@ -71,6 +86,9 @@ impl LogSource for DirLog {
     }
 
     fn kept_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        if self.without_kept {
+            return self.note();
+        }
         self.kept_note.read().map_err(|error| from_store(error, 0))
     }
 
@@ -213,7 +231,7 @@ fn with_places(error: SourceError, dir: &Path) -> SourceError {
     SourceError::Damaged { what, reason, next }
 }
 
-fn from_store(error: StoreError, next: u64) -> SourceError {
+pub(crate) fn from_store(error: StoreError, next: u64) -> SourceError {
     match error {
         StoreError::Corrupt { what, damage, .. } => SourceError::Damaged {
             what: what.to_string(),

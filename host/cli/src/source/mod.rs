@@ -9,6 +9,7 @@ use std::path::Path;
 use auditchain_log::{Hash, TileId};
 
 pub use dir::DirLog;
+pub(crate) use dir::from_store;
 pub use http::HttpLog;
 
 use crate::connect::ConnectArgs;

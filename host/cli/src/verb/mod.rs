@@ -1,11 +1,13 @@
 //! The verbs, a file each, and how they end.
 
 mod bench;
+mod compact;
 mod erase;
 mod get;
 mod ingest;
 mod key;
 mod prove;
+mod repair;
 mod verify;
 mod verify_proof;
 mod witness;
@@ -43,6 +45,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Prove(args)) => prove::run(args, cli.output),
         Some(Command::VerifyProof(args)) => verify_proof::run(args, cli.output),
         Some(Command::Erase(args)) => erase::run(args, cli.output),
+        Some(Command::Repair(args)) => repair::run(args, cli.output),
+        Some(Command::Compact(args)) => compact::run(args, cli.output),
         Some(Command::Key(KeyCommand::Show(args))) => key::show(args, cli.output),
         Some(Command::Key(KeyCommand::New(args))) => key::new(args, cli.output),
         Some(Command::Key(KeyCommand::Rotate(args))) => key::rotate(args, cli.output),

@@ -2,17 +2,20 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use auditchain_log::MAX_NOTE_BYTES;
+use auditchain_store::check_files;
 
 use super::{print, print_json};
 use crate::args::{OutputFormat, VerifyArgs};
 use crate::audit::{AuditOptions, Finding, Report, audit};
 use crate::error::{CliError, EXIT_FAILED, EXIT_HOLDS};
 use crate::output::{Progress, Style, printable};
-use crate::source::open_source;
+use crate::source::{DirLog, SourceError, open_source};
 use crate::trust::{parse_keys, read_policy};
 
 pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliError> {
@@ -35,9 +38,14 @@ pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliErro
         bodies_may_be_missing: args.bodies_may_be_missing,
         workers,
     };
-    let source = open_source(&args.target, &args.connect)?;
-    let mut progress = Progress::new("verified");
-    let report = audit(&*source, &options, |done, of| progress.tell(done, Some(of)))?;
+    let progress = Mutex::new(Progress::new("verified"));
+    let dir = Path::new(&args.target);
+    let report = if !args.target.contains("://") && dir.is_dir() {
+        audit_dir(dir, &args.target, &options, &progress)?
+    } else {
+        let source = open_source(&args.target, &args.connect)?;
+        audit(&*source, &options, |done, of| tell(&progress, done, of))?
+    };
     drop(progress);
     match output {
         OutputFormat::Json => print_json(&report)?,
@@ -48,6 +56,41 @@ pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliErro
     } else {
         EXIT_FAILED
     })
+}
+
+/// Verifies the log and, at the same time, the files that it lies in.
+fn audit_dir(
+    dir: &Path,
+    target: &str,
+    options: &AuditOptions,
+    progress: &Mutex<Progress>,
+) -> Result<Report, CliError> {
+    let (report, files) = thread::scope(|scope| {
+        let bytes = |done, of| lock(progress).tell_bytes(done, of);
+        let files = scope.spawn(move || check_files(dir, options.workers, &bytes));
+        let report = match DirLog::open(dir) {
+            Ok(log) => audit(&log, options, |done, of| tell(progress, done, of)),
+            Err(SourceError::Damaged { what, reason, .. }) => {
+                Ok(Report::unreadable(target, format!("{what}: {reason}")))
+            }
+            Err(error) => Err(error),
+        };
+        (report, files.join())
+    });
+    let mut report = report?;
+    let files =
+        files.map_err(|_| CliError::Io(io::Error::other("the check of the files panicked")))?;
+    let files = files.map_err(|error| SourceError::Unavailable(error.to_string()))?;
+    report.take_files(dir, &files);
+    Ok(report)
+}
+
+fn tell(progress: &Mutex<Progress>, done: u64, of: u64) {
+    lock(progress).tell(done, Some(of));
+}
+
+fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The report for people.
@@ -86,7 +129,7 @@ fn write_text(out: &mut String, report: &Report, style: Style) -> std::fmt::Resu
             writeln!(
                 out,
                 "  {}: [{}] {}",
-                place(finding),
+                printable(&place(finding)),
                 finding.rule.name(),
                 printable(&finding.detail)
             )?;
@@ -95,6 +138,12 @@ fn write_text(out: &mut String, report: &Report, style: Style) -> std::fmt::Resu
         if more > 0 {
             writeln!(out, "  and {more} more")?;
         }
+    }
+    if !report.holds && report.log_holds == Some(true) {
+        writeln!(
+            out,
+            "\nThe log itself holds: every entry, body, tile and value was read and verified. What is wrong lies in space that it doesn't use, in what sled makes again by itself, or beside it."
+        )?;
     }
     write_counts(out, report, style)?;
     writeln!(out, "\n{}", style.head("Checked:"))?;
@@ -158,6 +207,7 @@ fn write_counts(out: &mut String, report: &Report, style: Style) -> std::fmt::Re
 
 fn place(finding: &Finding) -> String {
     let mut place = match (finding.index, finding.last_index) {
+        (None, _) if finding.file.is_some() => String::new(),
         (None, _) => "the log".to_string(),
         (Some(index), None) => format!("entry {index}"),
         (Some(index), Some(last)) => format!("entries {index} to {last}"),
@@ -165,6 +215,13 @@ fn place(finding: &Finding) -> String {
     if let Some(block) = finding.block {
         // Writing into a String can't fail.
         let _ = write!(place, " (block {block})");
+    }
+    if let Some(file) = &finding.file {
+        let between = if place.is_empty() { "" } else { ", " };
+        place = match finding.offset {
+            Some(offset) => format!("{file} at byte {offset}{between}{place}"),
+            None => format!("{file}{between}{place}"),
+        };
     }
     place
 }

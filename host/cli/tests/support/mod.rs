@@ -6,6 +6,7 @@
     reason = "shared by test binaries, not an API"
 )]
 
+pub mod data_dir;
 pub mod server;
 
 use std::collections::BTreeMap;
