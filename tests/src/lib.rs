@@ -39,8 +39,10 @@ macro_rules! programs {
 #[derive(Debug)]
 pub struct Service {
     child: Child,
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or https with TLS.
     pub url: String,
+    /// The same of the admin listener, if there is one.
+    pub admin: Option<String>,
     /// The log's public keys.
     pub keys: Vec<String>,
 }
@@ -71,10 +73,25 @@ impl Programs {
     /// # Errors
     /// It ended.
     pub fn try_start(&self, data: &Path, more: &[&str]) -> Result<Service, (ExitStatus, String)> {
-        self.try_start_by(Command::new(self.service), data, more)
+        self.try_start_logging("info", data, more)
     }
 
-    /// As [`try_start`](Self::try_start), by a command that ends in the service's program.
+    /// The same with this filter of the service's own log.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn try_start_logging(
+        &self,
+        filter: &str,
+        data: &Path,
+        more: &[&str],
+    ) -> Result<Service, (ExitStatus, String)> {
+        let mut command = Command::new(self.service);
+        command.env("RUST_LOG", filter);
+        self.try_start_by(command, data, more)
+    }
+
+    /// The same by a command that ends in the service's program.
     ///
     /// # Errors
     /// It ended.
@@ -87,7 +104,7 @@ impl Programs {
         let log = data.with_extension("stderr");
         let mut child = spawn(command, data, more);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (mut url, mut keys) = (None, vec![]);
+        let (mut url, mut admin, mut keys) = (None, None, vec![]);
         while keys.len() < 2 {
             let Some(line) = lines.next() else {
                 let status = child.wait().unwrap();
@@ -97,18 +114,24 @@ impl Programs {
             if let Some(at) = line.strip_prefix("auditchaind: serving ") {
                 url = Some(at.to_string());
             }
+            if let Some(at) = line.strip_prefix("auditchaind: admin ") {
+                admin = Some(at.to_string());
+            }
             keys.extend(line.strip_prefix("auditchaind: key ").map(String::from));
         }
         Ok(Service {
             child,
             url: url.expect("the address comes before the keys"),
+            admin,
             keys,
         })
     }
 
     /// Starts the service and kills it after a while, whatever it does by then.
     pub fn start_and_kill(&self, data: &Path, after: Duration) {
-        let mut child = spawn(Command::new(self.service), data, &[]);
+        let mut command = Command::new(self.service);
+        command.env("RUST_LOG", "info");
+        let mut child = spawn(command, data, &[]);
         std::thread::sleep(after);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -270,7 +293,6 @@ fn spawn(mut command: Command, data: &Path, more: &[&str]) -> Child {
         .arg(data)
         .args(["--listen", "127.0.0.1:0"])
         .args(more)
-        .env("RUST_LOG", "info")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(stderr)

@@ -107,6 +107,68 @@ fn the_log_verifies_with_tlog_tiles_and_signed_note() {
     }
 }
 
+#[test]
+fn the_static_paths_are_served_as_tlog_tiles_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = PROGRAMS.start(&dir.path().join("log"), &[]);
+    let all = bodies("bodies");
+    let mut n = 0;
+    while service.size() < 256 {
+        assert_eq!(service.send("eu", &all[n]).status, 200);
+        n += 1;
+    }
+    let head = |path: &str| {
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent: ureq::Agent = config.build().into();
+        let answer = agent.get(format!("{}{path}", service.url)).call().unwrap();
+        let header = |name| {
+            let value = answer.headers().get(name);
+            value.map(|value| value.to_str().unwrap().to_string())
+        };
+        (
+            answer.status().as_u16(),
+            header("content-type").unwrap_or_default(),
+            header("cache-control").unwrap_or_default(),
+        )
+    };
+    let (status, kind, cached) = head("/checkpoint");
+    assert_eq!((status, kind.as_str()), (200, "text/plain; charset=utf-8"));
+    assert_eq!(cached, "no-cache");
+    // Full tiles, and partial ones also where the full one is there.
+    for path in [
+        "/tile/0/000",
+        "/tile/0/000.p/7",
+        "/tile/1/000.p/1",
+        "/tile/entries/000",
+        "/tile/entries/000.p/255",
+    ] {
+        let (status, kind, cached) = head(path);
+        assert_eq!(
+            (status, kind.as_str()),
+            (200, "application/octet-stream"),
+            "{path}"
+        );
+        assert!(cached.contains("immutable"), "{path}: {cached}");
+    }
+    for (path, expected) in [
+        ("/tile/0/999", 404),
+        ("/tile/2/000.p/1", 404),
+        ("/tile/entries/x001/000", 404),
+        ("/tile/0/000.p/0", 400),
+        ("/tile/0/000.p/256", 400),
+        ("/tile/64/000", 400),
+        ("/tile/0/0", 400),
+    ] {
+        let (status, _, cached) = head(path);
+        assert_eq!(status, expected, "{path}");
+        assert!(!cached.contains("immutable"));
+    }
+    // An empty tile is none.
+    let size = service.size();
+    let last = size / 256;
+    assert_eq!(head(&format!("/tile/0/{:03}", last + 1)).0, 404);
+}
+
 fn hashes(answer: &serde_json::Value) -> Vec<Hash> {
     let list = answer["hashes"].as_array().unwrap();
     list.iter()

@@ -1,8 +1,11 @@
 //! The verbs and their arguments.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::connect::ConnectArgs;
 
 /// Operate and audit tamper-evident logs of Kubernetes audit events.
 #[derive(Debug, Parser)]
@@ -36,17 +39,19 @@ pub enum Command {
     /// Verify a whole log: signatures, chain, tree, tiles, seals, bodies, policies
     #[command(after_help = "Examples:
   auditchain verify http://127.0.0.1:8443 --key \"$VKEY\"
+  auditchain verify https://audit.example:8443 --ca ca.crt --token-file token --key \"$VKEY\"
   auditchain verify http://127.0.0.1:8443 --key @keys.txt --since last-checkpoint.txt
   auditchain verify /var/lib/auditchain --output json
 
 A data directory is verified from a copy (in TMPDIR); the service must not run on it.
 A body that is missing is a finding: nothing in the log says that one was erased.
 
-Environment: AUDITCHAIN_TOKEN is sent to a URL as bearer token; off loopback, bodies are for readers with a token.")]
+Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-file) or a client certificate.")]
     Verify(VerifyArgs),
     /// Send recorded events: request bodies, or audit log files
     #[command(after_help = "Examples:
   auditchain ingest http://127.0.0.1:8443 bodies/*.json --source cluster-eu
+  auditchain ingest https://audit.example:8443 --ca ca.crt --token-file token audit.log --source cluster-eu
   auditchain ingest http://127.0.0.1:8443 /var/log/kubernetes/audit.log.gz --source cluster-eu
   kubectl logs my-collector | auditchain ingest http://127.0.0.1:8443 -
 
@@ -66,22 +71,38 @@ This writes to the log: use a log made for it. Each event gets its own audit ID 
 
 This shows an entry; `auditchain prove` shows that it is in the log.
 
-Environment: AUDITCHAIN_TOKEN is sent to a URL as bearer token; off loopback, bodies are for readers with a token.")]
+Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-file) or a client certificate.")]
     Get(GetArgs),
     /// Write a proof that an entry is in the log, to be verified offline
     #[command(after_help = "Examples:
   auditchain prove http://127.0.0.1:8443 --index 42 --key \"$VKEY\" -o 42.tlog-proof --entry-out 42.json
-  auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"
-
-Environment: AUDITCHAIN_TOKEN is sent as bearer token, for a service that asks for one.")]
+  auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"")]
     Prove(ProveArgs),
     /// Verify a proof offline
     #[command(after_help = "Example:
   auditchain verify-proof 42.tlog-proof --entry 42.json --key \"$VKEY\"")]
     VerifyProof(VerifyProofArgs),
-    /// Public keys of a log
+    /// Erase events' bodies; their entries and all proofs stay
+    #[command(after_help = "Examples:
+  auditchain erase https://audit.example.com --entries 4711 --by dpo@example.com --reason \"request 2026-17\"
+  auditchain erase http://127.0.0.1:8443 --entries 100-250,300 --by dpo --reason retention
+
+That it was done, by whom, why and which entries becomes an entry of the log. Needs an admin's token.
+The bytes leave the disk with the next compaction: auditchain compact DIR, the service stopped.
+
+Environment: AUDITCHAIN_TOKEN is sent as bearer token.")]
+    Erase(EraseArgs),
+    /// Keys: show a log's, make a witness's, rotate a log's
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Run a witness: cosign the checkpoints of logs that only ever grow
+    #[command(after_help = "Examples:
+  auditchain key new --witness witness.example/w1 -o /var/lib/witness/witness.key
+  auditchain witness --listen 127.0.0.1:7380 --state /var/lib/witness --log \"$VKEY\"
+
+It prints its vkey: the log's operator and the auditors put it into their witness policy.
+The directory is the witness's memory: never put back an older copy of it.")]
+    Witness(WitnessArgs),
 }
 
 /// About keys.
@@ -94,6 +115,17 @@ pub enum KeyCommand {
 
 Give the vkeys to auditors by a way that the log's operator doesn't control.")]
     Show(KeyShowArgs),
+    /// Make a witness's key
+    #[command(after_help = "Example:
+  auditchain key new --witness witness.example/w1 -o witness.key")]
+    New(KeyNewArgs),
+    /// Make the next keys of a log, which auditchaind takes over at its next start
+    #[command(after_help = "Example:
+  auditchain key rotate /var/lib/auditchain
+
+Give the new vkeys to auditors, and to witnesses before the restart. The log itself says
+when the keys changed, signed by the old ones: whoever trusts them can verify on.")]
+    Rotate(KeyRotateArgs),
 }
 
 /// Arguments of `verify`.
@@ -108,12 +140,37 @@ pub struct VerifyArgs {
     /// A checkpoint kept from before: the log must be a continuation of it
     #[arg(long, value_name = "CHECKPOINT_FILE")]
     pub since: Option<PathBuf>,
+    /// Ask for the quorum of cosignatures of this policy (c2sp.org/tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
     /// Count bodies that are missing instead of finding them wrong
     #[arg(long)]
     pub bodies_may_be_missing: bool,
     /// Threads that examine entries [default: the cores of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// Arguments of `erase`.
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// URL of the service
+    pub url: String,
+    /// Entries whose bodies go: indexes and ranges, 7,10-20
+    #[arg(long, value_name = "LIST")]
+    pub entries: String,
+    /// Who has it done; becomes part of the log
+    #[arg(long, value_name = "WHO")]
+    pub by: String,
+    /// Why; becomes part of the log
+    #[arg(long, value_name = "WHY")]
+    pub reason: String,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `ingest`.
@@ -133,6 +190,9 @@ pub struct IngestArgs {
     /// Events of an audit log file that are sent in one request
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub batch: u32,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `bench`.
@@ -164,6 +224,9 @@ pub struct BenchArgs {
     /// The source's bearer token; better given in the environment than typed
     #[arg(long, env = "AUDITCHAIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `get`.
@@ -177,6 +240,9 @@ pub struct GetArgs {
     /// Print the body too
     #[arg(long)]
     pub body: bool,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// Arguments of `prove`.
@@ -196,6 +262,12 @@ pub struct ProveArgs {
     /// Trust this vkey, or those in @FILE; without it the server's own keys are taken
     #[arg(long = "key", value_name = "VKEY")]
     pub keys: Vec<String>,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Ask for the quorum of cosignatures of this policy (c2sp.org/tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
 }
 
 /// Arguments of `verify-proof`.
@@ -208,8 +280,51 @@ pub struct VerifyProofArgs {
     #[arg(long, value_name = "FILE")]
     pub entry: PathBuf,
     /// Trust this vkey, or those in @FILE
-    #[arg(long = "key", value_name = "VKEY", required = true)]
+    #[arg(
+        long = "key",
+        value_name = "VKEY",
+        required_unless_present = "witness_policy"
+    )]
     pub keys: Vec<String>,
+    /// Ask for the quorum of cosignatures of this policy; without --key its logs are trusted
+    #[arg(long, value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
+}
+
+/// Arguments of `witness`.
+#[derive(Debug, Args)]
+pub struct WitnessArgs {
+    /// Address to serve on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Directory of what was cosigned
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// A log's vkey, or those in @FILE: whose checkpoints are cosigned
+    #[arg(long = "log", value_name = "VKEY", required = true)]
+    pub logs: Vec<String>,
+    /// The witness's key [default: witness.key in the directory]
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+/// Arguments of `key new`.
+#[derive(Debug, Args)]
+pub struct KeyNewArgs {
+    /// The witness's name, a schema-less URL by convention
+    #[arg(long, value_name = "NAME")]
+    pub witness: String,
+    /// Where to write the private key
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `key rotate`.
+#[derive(Debug, Args)]
+pub struct KeyRotateArgs {
+    /// Data directory of auditchaind, which may be running
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// Arguments of `key show`.
@@ -218,6 +333,9 @@ pub struct KeyShowArgs {
     /// URL of the service, or its data directory
     #[arg(value_name = "URL|DIR")]
     pub target: String,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! Plain HTTP with bounds: no answer is read past the limit that its caller names.
+//! HTTP and HTTPS with bounds: no answer is read past the limit that its caller names.
 
-use std::{env, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use ureq::Agent;
+
+use crate::connect::{ConnectArgs, tls_config, token};
 
 /// A server that doesn't take a connection in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -11,15 +13,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// A read that brings nothing for this long.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Environment variable with the bearer token: of a source for what is sent, of a reader
-/// for what is read.
-pub(crate) const TOKEN_VARIABLE: &str = "AUDITCHAIN_TOKEN";
-
 /// A server, by the URL under which its paths lie.
 pub struct Client {
     agent: Agent,
     base: String,
-    /// Sent with every GET.
+    /// Sent with every request, unless it has its own.
     token: Option<String>,
 }
 
@@ -50,9 +48,22 @@ pub enum HttpError {
     /// Not a URL that we can use.
     #[error("{0}")]
     Url(String),
+    /// What the connection needs (a CA, a client certificate, a token) can't be used.
+    #[error("{0}")]
+    Connect(String),
     /// No connection, or it broke off.
     #[error("{url}: {reason}; is auditchaind running there?")]
     Unreachable {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The server's certificate is not trusted, or it refused ours.
+    #[error(
+        "{url}: TLS: {reason}; give the service's CA by --ca, and --client-cert and --client-key where it asks for them"
+    )]
+    Tls {
         /// What was asked for.
         url: String,
         /// Why.
@@ -69,34 +80,33 @@ pub enum HttpError {
 }
 
 impl Client {
-    /// A client for `http://host[:port][/prefix]`. If the environment variable
-    /// `AUDITCHAIN_TOKEN` is set, its value is sent with every GET as bearer token.
+    /// A client for `http[s]://host[:port][/prefix]` that finds what it needs in the
+    /// environment: see [`ConnectArgs`].
     ///
     /// # Errors
-    /// It is no such URL, or the token can't stand in a header.
+    /// As [`Self::connect`].
     pub fn new(url: &str) -> Result<Self, HttpError> {
+        Self::connect(url, &ConnectArgs::from_env())
+    }
+
+    /// A client for `http[s]://host[:port][/prefix]`.
+    ///
+    /// # Errors
+    /// It is no such URL, a file can't be used, or the token can't stand in a header.
+    pub fn connect(url: &str, args: &ConnectArgs) -> Result<Self, HttpError> {
         let base = url.trim_end_matches('/');
         let bad = |why: &str| HttpError::Url(format!("{url:?}: {why}"));
-        let Some(rest) = base.strip_prefix("http://") else {
-            return Err(bad(if base.starts_with("https://") {
-                "https is not supported yet; use http:// to the service itself or to a TLS tunnel on this machine"
-            } else {
-                "expected http://host:port"
-            }));
+        let https = base.strip_prefix("https://");
+        let Some(rest) = https.or(base.strip_prefix("http://")) else {
+            return Err(bad("expected https://host:port or http://host:port"));
         };
         let host = rest.split('/').next().unwrap_or_default();
         if host.is_empty() || rest.contains(['?', '#', '@', ' ']) {
             return Err(bad(
-                "expected http://host:port, with at most a path after it",
+                "expected https://host:port, with at most a path after it",
             ));
         }
-        let token = env::var(TOKEN_VARIABLE).ok();
-        let token = token.filter(|token| !token.is_empty());
-        if token.as_ref().is_some_and(|token| !is_header_text(token)) {
-            return Err(HttpError::Url(format!(
-                "{TOKEN_VARIABLE} holds spaces or characters that no token has"
-            )));
-        }
+        let token = token(args)?;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -104,6 +114,9 @@ impl Client {
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT))
             .user_agent(concat!("auditchain/", env!("CARGO_PKG_VERSION")));
+        if https.is_some() {
+            config = config.tls_config(tls_config(args)?);
+        }
         if is_loopback(host) {
             // A proxy of the environment can't reach our own machine.
             config = config.proxy(None);
@@ -134,7 +147,7 @@ impl Client {
         read(&url, request.call(), limit)
     }
 
-    /// POST of JSON, with a bearer token if there is one.
+    /// POST of JSON, with this bearer token, or else with the one of all requests.
     ///
     /// # Errors
     /// As [`Self::get`].
@@ -147,7 +160,7 @@ impl Client {
     ) -> Result<Answer, HttpError> {
         let url = format!("{}{path}", self.base);
         let mut request = self.agent.post(&url).content_type("application/json");
-        if let Some(token) = token {
+        if let Some(token) = token.or(self.token.as_deref()) {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         read(&url, request.send(body), limit)
@@ -175,9 +188,13 @@ fn read(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     limit: usize,
 ) -> Result<Answer, HttpError> {
-    let unreachable = |error: ureq::Error| HttpError::Unreachable {
-        url: url.to_owned(),
-        reason: error.to_string(),
+    let unreachable = |error: ureq::Error| {
+        let (url, reason) = (url.to_owned(), error.to_string());
+        if is_tls(&error) {
+            HttpError::Tls { url, reason }
+        } else {
+            HttpError::Unreachable { url, reason }
+        }
     };
     let mut response = response.map_err(unreachable)?;
     let retry_after = response.headers().get("retry-after");
@@ -201,8 +218,13 @@ fn read(
     }
 }
 
-fn is_header_text(token: &str) -> bool {
-    token.bytes().all(|byte| byte.is_ascii_graphic())
+fn is_tls(error: &ureq::Error) -> bool {
+    let inner = |error: &std::io::Error| error.get_ref().is_some_and(|e| e.is::<rustls::Error>());
+    match error {
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
+        ureq::Error::Io(error) => inner(error),
+        _ => false,
+    }
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -226,12 +248,13 @@ mod tests {
             "http://127.0.0.1:8443",
             "http://[::1]:8443/",
             "http://log.example/prefix/",
+            "https://127.0.0.1:8443/",
         ] {
             assert!(!Client::new(good).unwrap().url().ends_with('/'));
         }
         for bad in [
-            "https://a",
             "http://",
+            "https://",
             "http:///x",
             "ftp://a",
             "a",

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Cli`] (the verbs), [`LogSource`] (a log to read, by URL or from a
 //! data directory), [`audit`] (the one verifier over both), [`Report`] (what it says),
-//! then a file a verb in `verb/`.
+//! `witness` (who cosigns other logs), then a file a verb in `verb/`.
 //!
 //! Nothing here trusts what it reads: a server or a directory may be hostile, so every
 //! answer is bounded by a limit of [`limits`] and every byte that matters is checked
@@ -14,22 +14,26 @@
 mod args;
 mod audit;
 mod bench;
+mod connect;
 mod error;
 mod http;
 mod ingest;
 pub mod limits;
 mod output;
 mod pretty;
+mod rotate;
 mod source;
 mod tlog_proof;
 mod trust;
 mod verb;
+mod witness;
 
 pub use args::{Cli, Command, OutputFormat};
 pub use audit::{
     AuditOptions, CheckpointReport, Finding, Findings, KeysReport, PolicyCount, Report, Rule,
     SourceCount, audit,
 };
+pub use connect::ConnectArgs;
 pub use error::CliError;
 pub use http::{Answer, Client, HttpError};
 pub use ingest::{Input, Request, Requests};

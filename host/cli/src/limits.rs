@@ -59,3 +59,13 @@ pub const RETRY_WAIT_S_MAX: u64 = 30;
 
 /// Bytes of a proof file: a note and at most 64 hashes, with room for `extra`.
 pub const PROOF_FILE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of a CA list, certificate, key or token: the largest are a system's list of
+/// CAs, of under 500 KiB.
+pub const CONNECT_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Certificates in one of those.
+pub const CA_CERTIFICATES_MAX: usize = 4096;
+
+/// Entries that one request for an erasure may name: what the service takes.
+pub(crate) const ERASURE_ENTRIES_MAX: u64 = 1024;

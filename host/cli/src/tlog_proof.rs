@@ -11,8 +11,8 @@
 //! ```
 
 use auditchain_log::{
-    Checkpoint, CheckpointError, Hash, LeafIndex, Note, NoteError, ProofError, VerifierKey,
-    leaf_hash, verify_inclusion,
+    Checkpoint, CheckpointError, Hash, LeafIndex, Note, NoteError, ProofError, QuorumError,
+    VerifierKey, WitnessPolicy, leaf_hash, verify_inclusion,
 };
 
 use crate::limits::PROOF_FILE_BYTES_MAX;
@@ -47,6 +47,9 @@ pub enum TlogProofError {
     /// The checkpoint's text.
     #[error("the checkpoint of the proof: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// The witnesses.
+    #[error("the checkpoint of the proof: {0}")]
+    Quorum(#[from] QuorumError),
     /// The path.
     #[error("the entry is not the one that is in the log: {0}")]
     Proof(#[from] ProofError),
@@ -103,6 +106,23 @@ impl TlogProof {
             hashes,
             note: note.to_owned(),
         })
+    }
+
+    /// Checks the checkpoint against a witness policy; the names of the witnesses that
+    /// cosigned.
+    ///
+    /// # Errors
+    /// It doesn't satisfy it.
+    pub fn check_witnesses(&self, policy: &WitnessPolicy) -> Result<Vec<String>, TlogProofError> {
+        let note = Note::parse(self.note.as_bytes())?;
+        let by = policy.check(&note)?;
+        Ok(by.iter().map(|witness| witness.name.clone()).collect())
+    }
+
+    /// The origin of the checkpoint, which nothing vouches for yet.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.note.split('\n').next().unwrap_or_default()
     }
 
     /// Checks that the checkpoint is signed by one of `keys` and covers `entry`;

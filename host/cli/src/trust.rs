@@ -1,9 +1,10 @@
 //! The keys that an auditor trusts, as they are given on the command line.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 
-use auditchain_log::VerifierKey;
+use auditchain_log::{MAX_POLICY_BYTES, VerifierKey, WitnessPolicy};
 
 use crate::error::CliError;
 use crate::limits::{KEYS_BYTES_MAX, LOG_KEYS_MAX};
@@ -41,9 +42,31 @@ pub(crate) fn parse_vkeys(text: &str) -> Result<Vec<VerifierKey>, String> {
 }
 
 fn parse_vkey(text: &str) -> Result<VerifierKey, String> {
-    text.trim()
+    let key: VerifierKey = text
+        .trim()
         .parse()
-        .map_err(|error| format!("{text:?} is no key: {error}"))
+        .map_err(|error| format!("{text:?} is no key: {error}"))?;
+    // A witness's signature alone must never pass for the log's.
+    if key.is_cosigner() {
+        return Err(format!(
+            "{key} is a witness's key; name witnesses in a file for --witness-policy"
+        ));
+    }
+    Ok(key)
+}
+
+/// Reads a witness policy.
+pub(crate) fn read_policy(path: Option<&Path>) -> Result<Option<WitnessPolicy>, CliError> {
+    let Some(path) = path else { return Ok(None) };
+    let mut bytes = Vec::new();
+    // A byte more than a policy may have, so that a longer one is none.
+    File::open(path)
+        .map_err(CliError::reading(path))?
+        .take(MAX_POLICY_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(CliError::reading(path))?;
+    let bad = |error| CliError::Usage(format!("witness policy {}: {error}", path.display()));
+    WitnessPolicy::parse(&bytes).map(Some).map_err(bad)
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use auditchain_cli::{AuditOptions, Client, HttpLog, LogSource as _, Rule, SourceError, audit};
-use auditchain_log::{Hash, LeafIndex, NodeReader, TreeSize, inclusion_proof, leaf_hash};
+use auditchain_log::{
+    Entry, Hash, LeafIndex, NodeReader, Payload, TreeSize, inclusion_proof, leaf_hash,
+};
 use serde_json::Value;
 use support::server::{Answer, read_api, serve, serve_with_head};
 use support::*;
@@ -104,6 +106,31 @@ fn a_log_is_verified_over_http() {
             .unwrap()
             .starts_with("WHOSE LOG THIS IS")
     );
+}
+
+#[test]
+fn partial_tiles_that_were_removed_are_taken_from_the_full_ones() {
+    let log = honest();
+    let at = usize::try_from(seal_index(7)).unwrap();
+    let Payload::Seal { seal, .. } = Entry::parse(&log.entries[at]).unwrap().payload else {
+        panic!()
+    };
+    // The log has grown past the checkpoint that is verified; partial tiles are gone.
+    let url = serve(move |_, path, _| match path {
+        "/checkpoint" => (200, String::new(), seal.note.clone().into_bytes()),
+        path if path.contains("/001.p/") => (404, String::new(), b"gone".to_vec()),
+        path => with_proofs(&log, path),
+    });
+    let report = json(&auditchain(&[
+        "verify",
+        &url,
+        "--key",
+        &vkey(),
+        "--output",
+        "json",
+    ]));
+    assert_eq!(report["findings"]["total"], 0, "{report:#}");
+    assert_eq!(report["entries"], seal_index(7));
 }
 
 #[test]

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
 use crate::record::{
-    BatchRecord, BodyCommitment, EventRecord, KeyRecord, PolicyRecord, RbacRecord, RejectionRecord,
-    SealRecord, Verdict,
+    BatchRecord, BodyCommitment, ErasureRecord, EventRecord, KeyRecord, PolicyRecord, RbacRecord,
+    RejectionRecord, SealRecord, Verdict,
 };
 use crate::time::Timestamp;
 
@@ -82,6 +82,8 @@ pub enum Payload {
     Rbac(RbacRecord),
     /// A key that begins or ends.
     Key(KeyRecord),
+    /// Bodies that are gone from here.
+    Erasure(ErasureRecord),
     /// A refused batch.
     Rejection {
         /// Who sent it.
@@ -151,6 +153,7 @@ impl Entry {
             Payload::Policy { .. } => "policy",
             Payload::Rbac(_) => "rbac",
             Payload::Key(_) => "key",
+            Payload::Erasure(_) => "erasure",
             Payload::Rejection { .. } => "rejection",
         }
     }
@@ -206,6 +209,8 @@ pub(crate) struct Wire<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<Cow<'a, BodyCommitment>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) erasure: Option<Cow<'a, ErasureRecord>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) event: Option<Cow<'a, EventRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<Cow<'a, KeyRecord>>,
@@ -236,6 +241,7 @@ impl<'a> Wire<'a> {
             batch: None,
             block,
             body: None,
+            erasure: None,
             event: None,
             key: None,
             kind: kind.into(),
@@ -277,6 +283,7 @@ impl<'a> Wire<'a> {
             Payload::Policy { policies } => wire.policies = Some(policies.into()),
             Payload::Rbac(rbac) => wire.rbac = Some(Cow::Borrowed(rbac)),
             Payload::Key(key) => wire.key = Some(Cow::Borrowed(key)),
+            Payload::Erasure(erasure) => wire.erasure = Some(Cow::Borrowed(erasure)),
             Payload::Rejection {
                 source, rejection, ..
             } => {
@@ -317,6 +324,7 @@ impl<'a> Wire<'a> {
                 },
                 "rbac" => Payload::Rbac(self.rbac?.into_owned()),
                 "key" => Payload::Key(self.key?.into_owned()),
+                "erasure" => Payload::Erasure(self.erasure?.into_owned()),
                 "rejection" => Payload::Rejection {
                     source: self.source?.into_owned(),
                     rejection: self.rejection?.into_owned(),

@@ -5,7 +5,9 @@
 //! vkey = <name> "+" <key id, 8 hex digits> "+" base64(<type byte> || <public key>)
 //! type 01  Ed25519: 32 bytes;              id = SHA-256(name || 0x0a || 0x01 || key)[:4]
 //! type 02  ECDSA P-256/SHA-256: SPKI DER;  id = SHA-256(SPKI)[:4]
+//! type 04  Ed25519 cosignature: 32 bytes;  id = SHA-256(name || 0x0a || 0x04 || key)[:4]
 //! ```
+//! Logs sign with types 01 and 02, witnesses with 04 (see [`crate::CosignerKey`]).
 //! Private keys are PKCS #8 PEM.
 
 use alloc::string::{String, ToString};
@@ -23,10 +25,12 @@ use p256::pkcs8::{
 };
 
 use crate::checkpoint::Checkpoint;
+use crate::cosignature::verify_cosignature;
 use crate::hash::sha256;
 
 const TYPE_ED25519: u8 = 1;
 const TYPE_ECDSA_P256: u8 = 2;
+const TYPE_COSIGNATURE: u8 = 4;
 
 /// A named public key: what an auditor is given to trust.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub struct VerifierKey {
 enum Public {
     Ed25519(ed25519_dalek::VerifyingKey),
     EcdsaP256(p256::ecdsa::VerifyingKey),
+    Cosignature(ed25519_dalek::VerifyingKey),
 }
 
 /// A named private key.
@@ -64,7 +69,9 @@ pub enum KeyError {
     #[error("a key's name has no white space, '+' or control characters")]
     Name,
     /// Not a type we verify.
-    #[error("key type {0:#04x} is not supported: 0x01 is Ed25519, 0x02 is ECDSA P-256")]
+    #[error(
+        "key type {0:#04x} is not supported: 0x01 is Ed25519, 0x02 ECDSA P-256, 0x04 an Ed25519 cosignature"
+    )]
     Type(u8),
     /// No point on the curve, or not the encoding of one.
     #[error("the public key's bytes are none of its type")]
@@ -78,6 +85,13 @@ pub enum KeyError {
 }
 
 impl VerifierKey {
+    pub(crate) fn cosigner(
+        name: &str,
+        public: ed25519_dalek::VerifyingKey,
+    ) -> Result<Self, KeyError> {
+        Self::new(name, Public::Cosignature(public))
+    }
+
     fn new(name: &str, public: Public) -> Result<Self, KeyError> {
         Checkpoint::check_origin(name).map_err(|_| KeyError::Name)?;
         let mut key = Self {
@@ -87,7 +101,7 @@ impl VerifierKey {
         };
         let data = key.public_bytes()?;
         let hash = match key.public {
-            Public::Ed25519(_) => sha256(&[name.as_bytes(), b"\n", &data]),
+            Public::Ed25519(_) | Public::Cosignature(_) => sha256(&[name.as_bytes(), b"\n", &data]),
             Public::EcdsaP256(_) => sha256(&[&data[1..]]),
         };
         key.id.copy_from_slice(&hash.0[..4]);
@@ -112,12 +126,45 @@ impl VerifierKey {
         matches!(self.public, Public::EcdsaP256(_))
     }
 
+    /// Whether this key cosigns (type 04): a witness's, never a log's.
+    #[must_use]
+    pub fn is_cosigner(&self) -> bool {
+        matches!(self.public, Public::Cosignature(_))
+    }
+
+    /// The algorithm, for people.
+    #[must_use]
+    pub fn algorithm(&self) -> &'static str {
+        match self.public {
+            Public::Ed25519(_) => "Ed25519",
+            Public::EcdsaP256(_) => "ECDSA P-256",
+            Public::Cosignature(_) => "Ed25519 cosignature",
+        }
+    }
+
+    /// Whether both wrap the same public key, whatever their names and types.
+    #[must_use]
+    pub fn same_public(&self, other: &Self) -> bool {
+        match (&self.public, &other.public) {
+            (Public::EcdsaP256(a), Public::EcdsaP256(b)) => a == b,
+            (
+                Public::Ed25519(a) | Public::Cosignature(a),
+                Public::Ed25519(b) | Public::Cosignature(b),
+            ) => a == b,
+            _ => false,
+        }
+    }
+
     /// Type byte and public key, as they stand in the vkey.
     fn public_bytes(&self) -> Result<Vec<u8>, KeyError> {
         let mut data = Vec::new();
         match &self.public {
             Public::Ed25519(key) => {
                 data.push(TYPE_ED25519);
+                data.extend_from_slice(key.as_bytes());
+            }
+            Public::Cosignature(key) => {
+                data.push(TYPE_COSIGNATURE);
                 data.extend_from_slice(key.as_bytes());
             }
             Public::EcdsaP256(key) => {
@@ -137,6 +184,7 @@ impl VerifierKey {
                 .is_ok_and(|signature| key.verify_strict(text, &signature).is_ok()),
             Public::EcdsaP256(key) => p256::ecdsa::Signature::from_der(signature)
                 .is_ok_and(|signature| key.verify(text, &signature).is_ok()),
+            Public::Cosignature(key) => verify_cosignature(key, text, signature).is_some(),
         }
     }
 }
@@ -152,11 +200,8 @@ impl FromStr for VerifierKey {
         let data = STANDARD.decode(data).map_err(|_| KeyError::Syntax)?;
         let (kind, bytes) = data.split_first().ok_or(KeyError::Syntax)?;
         let public = match *kind {
-            TYPE_ED25519 => {
-                let bytes = bytes.try_into().map_err(|_| KeyError::Public)?;
-                let key = ed25519_dalek::VerifyingKey::from_bytes(bytes);
-                Public::Ed25519(key.map_err(|_| KeyError::Public)?)
-            }
+            TYPE_ED25519 => Public::Ed25519(ed25519_public(bytes)?),
+            TYPE_COSIGNATURE => Public::Cosignature(ed25519_public(bytes)?),
             TYPE_ECDSA_P256 => {
                 let key = p256::ecdsa::VerifyingKey::from_public_key_der(bytes);
                 Public::EcdsaP256(key.map_err(|_| KeyError::Public)?)
@@ -174,6 +219,11 @@ impl FromStr for VerifierKey {
             Err(KeyError::Syntax)
         }
     }
+}
+
+fn ed25519_public(bytes: &[u8]) -> Result<ed25519_dalek::VerifyingKey, KeyError> {
+    let bytes = bytes.try_into().map_err(|_| KeyError::Public)?;
+    ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Public)
 }
 
 impl fmt::Display for VerifierKey {

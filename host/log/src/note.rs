@@ -11,6 +11,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -64,6 +65,40 @@ pub enum NoteError {
     Unverified,
 }
 
+impl NoteSignature {
+    /// Reads a signature line, without its newline.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let (name, data) = line.strip_prefix("— ")?.split_once(' ')?;
+        Checkpoint::check_origin(name).ok()?;
+        let data = STANDARD.decode(data).ok()?;
+        let (id, signature) = data.split_first_chunk::<4>()?;
+        if signature.is_empty() {
+            return None;
+        }
+        Some(Self {
+            name: name.to_string(),
+            id: *id,
+            signature: signature.to_vec(),
+        })
+    }
+
+    /// Whether `key` is the one that it names.
+    #[must_use]
+    pub fn is_of(&self, key: &VerifierKey) -> bool {
+        key.name() == self.name && key.id() == self.id
+    }
+}
+
+impl fmt::Display for NoteSignature {
+    /// The signature line, without its newline.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut data = self.id.to_vec();
+        data.extend_from_slice(&self.signature);
+        write!(f, "— {} {}", self.name, STANDARD.encode(data))
+    }
+}
+
 impl Note {
     /// Takes a note apart.
     ///
@@ -85,7 +120,7 @@ impl Note {
             if signatures.len() == MAX_SIGNATURES {
                 return Err(NoteError::TooLarge);
             }
-            signatures.push(parse_signature(line).ok_or(NoteError::Malformed)?);
+            signatures.push(NoteSignature::parse(line).ok_or(NoteError::Malformed)?);
         }
         Ok(Self {
             text: text.to_string(),
@@ -105,6 +140,29 @@ impl Note {
         &self.signatures
     }
 
+    /// The note with no other signatures than those of `keys`, one of each.
+    #[must_use]
+    pub fn only(&self, keys: &[&VerifierKey]) -> Self {
+        let of = |key: &&VerifierKey| self.signatures.iter().find(|line| line.is_of(key));
+        Self {
+            text: self.text.clone(),
+            signatures: keys.iter().filter_map(of).cloned().collect(),
+        }
+    }
+
+    /// Adds signatures, or puts them in the place of older ones of the same keys.
+    /// What would be more than [`MAX_SIGNATURES`] is left out. Nothing is verified.
+    pub fn merge(&mut self, signatures: impl IntoIterator<Item = NoteSignature>) {
+        for new in signatures {
+            let same = |old: &&mut NoteSignature| old.name == new.name && old.id == new.id;
+            if let Some(old) = self.signatures.iter_mut().find(same) {
+                *old = new;
+            } else if self.signatures.len() < MAX_SIGNATURES {
+                self.signatures.push(new);
+            }
+        }
+    }
+
     /// Verifies against the keys that are trusted and returns those that signed.
     ///
     /// # Errors
@@ -112,9 +170,7 @@ impl Note {
     pub fn verify<'k>(&self, keys: &'k [VerifierKey]) -> Result<Vec<&'k VerifierKey>, NoteError> {
         let mut signed: Vec<&VerifierKey> = Vec::new();
         for line in &self.signatures {
-            let known = keys
-                .iter()
-                .find(|key| key.name() == line.name && key.id() == line.id);
+            let known = keys.iter().find(|key| line.is_of(key));
             let Some(key) = known.filter(|key| !signed.contains(key)) else {
                 continue;
             };
@@ -131,19 +187,14 @@ impl Note {
     }
 }
 
-fn parse_signature(line: &str) -> Option<NoteSignature> {
-    let (name, data) = line.strip_prefix("— ")?.split_once(' ')?;
-    Checkpoint::check_origin(name).ok()?;
-    let data = STANDARD.decode(data).ok()?;
-    let (id, signature) = data.split_first_chunk::<4>()?;
-    if signature.is_empty() {
-        return None;
+impl fmt::Display for Note {
+    /// The note, byte for byte.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        self.signatures
+            .iter()
+            .try_for_each(|line| writeln!(f, "{line}"))
     }
-    Some(NoteSignature {
-        name: name.to_string(),
-        id: *id,
-        signature: signature.to_vec(),
-    })
 }
 
 /// Writes the note over `text`, which ends in a newline, signed by all of `keys`.
@@ -152,12 +203,12 @@ pub fn sign_note(text: &str, keys: &[SignerKey]) -> String {
     let mut note = String::from(text);
     note.push('\n');
     for key in keys {
-        let mut data = key.verifier().id().to_vec();
-        data.extend_from_slice(&key.sign(text.as_bytes()));
-        note.push_str("— ");
-        note.push_str(key.verifier().name());
-        note.push(' ');
-        note.push_str(&STANDARD.encode(data));
+        let signature = NoteSignature {
+            name: key.verifier().name().to_string(),
+            id: key.verifier().id(),
+            signature: key.sign(text.as_bytes()),
+        };
+        note.push_str(&signature.to_string());
         note.push('\n');
     }
     note
@@ -197,6 +248,7 @@ mod tests {
         assert_eq!(note, sign_note(&text(), &keys));
         let parsed = Note::parse(note.as_bytes()).unwrap();
         assert_eq!(parsed.text(), text());
+        assert_eq!(parsed.to_string(), note);
         assert_eq!(parsed.verify(&verifiers).unwrap().len(), 2);
         for key in &verifiers {
             assert_eq!(
@@ -265,8 +317,8 @@ mod tests {
             );
         }
         assert_eq!(
-            "a+00000000+BAAA".parse::<VerifierKey>(),
-            Err(KeyError::Type(4))
+            "a+00000000+BQAA".parse::<VerifierKey>(),
+            Err(KeyError::Type(5))
         );
         assert!(SignerKey::from_pem("a", "-----BEGIN NONSENSE-----").is_err());
         assert!(SignerKey::ecdsa_p256("a", &[0xff; 32]).is_err());

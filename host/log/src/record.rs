@@ -13,6 +13,8 @@ use crate::json::{EventView, TimeView};
 /// body. Eight such fields of control characters, six bytes each once escaped, stay
 /// under half of [`crate::MAX_ENTRY_BYTES`].
 pub const MAX_FIELD_BYTES: usize = 512;
+/// Ranges of one erasure: with its texts far below what an entry may have.
+pub const MAX_ERASURE_RANGES: usize = 1024;
 /// Findings kept in one verdict, the most severe of them; all come again by
 /// re-execution.
 pub const MAX_FINDINGS: usize = 32;
@@ -284,6 +286,32 @@ pub enum KeyState {
     Begin,
     /// It no longer counts.
     End,
+}
+
+/// Bodies that were erased: who had it done, why, which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureRecord {
+    /// Who had it done; at most [`MAX_FIELD_BYTES`].
+    pub by: String,
+    /// Entries whose body and salt are gone from here, `[first, last]` each, ascending;
+    /// at most [`MAX_ERASURE_RANGES`]. What among them never had a body is unaffected.
+    pub entries: Vec<[u64; 2]>,
+    /// Why; at most [`MAX_FIELD_BYTES`].
+    pub reason: String,
+}
+
+impl ErasureRecord {
+    /// Whether the ranges ascend, don't touch and end before `index`, the entry's own.
+    #[must_use]
+    pub fn is_well_formed(&self, index: u64) -> bool {
+        let ranges = &self.entries;
+        let apart = ranges.windows(2).all(|two| two[0][1] < two[1][0]);
+        let ordered = ranges
+            .iter()
+            .all(|[first, last]| first <= last && *last < index);
+        (1..=MAX_ERASURE_RANGES).contains(&ranges.len()) && apart && ordered
+    }
 }
 
 /// A refused request.

@@ -8,19 +8,25 @@ use std::time::Duration;
 
 use auditchain_store::HeadFile;
 use clap::Parser as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Args, Config, LogFormat};
+use crate::auth::Access;
+use crate::config::{Args, Config, LogFormat, WitnessConfig};
+use crate::listener::{Listener, bind};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::open::{OpenError, open};
 use crate::published::Latest;
 use crate::queue::Queue;
 use crate::rate::Rates;
-use crate::serve::{App, decoders, router};
+use crate::reload::{Reload, set_expiry};
+use crate::retention::Retention;
+use crate::serve::{App, admin_router, decoders, router};
+use crate::tls::{Tls, TlsError};
+use crate::tokens::TokensError;
+use crate::witness::Witnesses;
 
 /// Exit code of wrong usage or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -37,6 +43,12 @@ enum RunError {
     /// The log can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Certificate or key can't be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The tokens file can't be used.
+    #[error("tokens file: {0}")]
+    Tokens(#[from] TokensError),
     /// The address can't be served on.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -96,13 +108,29 @@ pub fn main() -> ExitCode {
 ///
 /// # Errors
 /// See [`RunError`].
-async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
+async fn run(mut config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new());
+    // Before the log: what is wrong here is told without touching it.
+    let access = Arc::new(Access::new(&config)?);
+    let tls = match &config.tls {
+        None => None,
+        Some(files) => {
+            let (tls, not_after) = Tls::load(files)?;
+            set_expiry(&metrics, not_after);
+            Some(Arc::new(tls))
+        }
+    };
     let opened = open(&config, accept_store_as_it_is, Arc::clone(&metrics))?;
     let address = config.listen;
     let listen = |error| RunError::Listen { address, error };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    let (socket, address) = bind(address).await.map_err(listen)?;
+    let admin = match config.admin_listen {
+        None => None,
+        Some(address) => {
+            let listen = |error| RunError::Listen { address, error };
+            Some(bind(address).await.map_err(listen)?)
+        }
+    };
 
     let queue = Arc::new(Queue::default());
     let sequencer = opened.sequencer;
@@ -117,17 +145,61 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
     let (stop_following, stop) = oneshot::channel();
     let following = tokio::spawn(follow(Arc::clone(&opened.latest), opened.head_file, stop));
 
+    // Ends when this function returns: what it was doing then is done again.
+    let (_stop_witnesses, stop_rounds) = std::sync::mpsc::channel();
+    let mut witnesses = None;
+    if let Some(WitnessConfig { policy, interval }) = config.witnesses.take() {
+        let (shared, rounds) = Witnesses::open(
+            policy,
+            interval,
+            &config.data,
+            Arc::clone(&opened.latest),
+            Arc::clone(&opened.store),
+            Arc::clone(&metrics),
+        );
+        std::thread::Builder::new()
+            .name("witnesses".into())
+            .spawn(move || rounds.run(&stop_rounds))
+            .map_err(RunError::Serve)?;
+        witnesses = Some(shared);
+    }
+
+    let (_stop_retention, stop_expiring) = std::sync::mpsc::channel();
+    if !config.retention.is_empty() {
+        let retention = Retention::new(
+            &config.retention,
+            Arc::clone(&opened.store),
+            Arc::clone(&opened.latest),
+            Arc::clone(&queue),
+        );
+        std::thread::Builder::new()
+            .name("retention".into())
+            .spawn(move || retention.run(&stop_expiring))
+            .map_err(RunError::Serve)?;
+    }
     let published = opened.latest.load_full();
-    tracing::info!(%address, origin = published.checkpoint.origin, size = published.size(), "serving");
+    tracing::info!(%address, origin = published.checkpoint.origin, size = published.size(), tls = tls.is_some(), "serving");
     // For scripts: with port 0 this is how they learn the address. Nobody has to listen.
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "auditchaind: serving http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let _ = writeln!(out, "auditchaind: serving {scheme}://{address}");
+    if let Some((_, address)) = &admin {
+        let _ = writeln!(out, "auditchaind: admin {scheme}://{address}");
+    }
     for vkey in &opened.vkeys {
         let _ = writeln!(out, "auditchaind: key {vkey}");
     }
     drop(out);
 
+    let (stop, stopped) = watch::channel(false);
+    let tokens = config.tokens_file.clone();
+    let tokens = tokens.map(|path| (path, Arc::clone(&access)));
+    let reload = Reload::new(tls.clone(), tokens, Arc::clone(&metrics));
+    let reloading = tokio::spawn(reload.run());
+    let limits = Arc::new(config.limits.clone());
     let app = Arc::new(App {
+        access,
+        stop: stopped.clone(),
         memory: Memory::new(config.inflight_bytes_max, config.body_bytes_max),
         rates: Rates::new(
             config.source_bytes_per_second,
@@ -152,26 +224,43 @@ async fn run(config: Config, accept_store_as_it_is: bool) -> Result<(), RunError
         tags: opened.tags,
         vkeys: opened.vkeys,
         policies: opened.policies,
-        metrics,
+        witnesses,
+        metrics: Arc::clone(&metrics),
     });
-    let (stopping, stopped) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
-        stop_signal().await;
-        tracing::info!("stopping: draining requests");
-        let _ = stopping.send(());
+    let listener = |socket, router| {
+        let (tls, limits) = (tls.clone(), Arc::clone(&limits));
+        Listener::new(
+            socket,
+            router,
+            tls,
+            limits,
+            Arc::clone(&metrics),
+            stopped.clone(),
+        )
+    };
+    let admin = admin.map(|(socket, _)| listener(socket, admin_router(Arc::clone(&app))));
+    let serving = listener(socket, router(app)).run();
+    let admin = tokio::spawn(async move {
+        if let Some(admin) = admin {
+            admin.run().await;
+        }
     });
     let deadline = async {
-        let _ = stopped.await;
+        stop_signal().await;
+        tracing::info!("stopping: draining requests");
+        let _ = stop.send(true);
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
-        served = serving => served.map_err(RunError::Serve)?,
+        () = serving => {}
         () = deadline => tracing::warn!("some requests did not end in time; their connections are closed"),
         ended = &mut ended => {
             ended.map_err(|_| RunError::Sequencer)?.map_err(RunError::Store)?;
         }
     }
 
+    reloading.abort();
+    admin.abort();
     // The sequencer writes what waits and ends, even if a connection lives on.
     queue.close();
     let drained = ended.await;

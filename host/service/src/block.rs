@@ -52,6 +52,7 @@ pub(crate) struct Block<'a> {
     chunker: Chunker<'a>,
     tiles: Vec<(TileId, Vec<u8>)>,
     blobs: Vec<(String, Vec<u8>)>,
+    erase: Vec<u64>,
 }
 
 /// A block that is complete and signed, and not in the store yet.
@@ -61,6 +62,7 @@ pub(crate) struct SealedBlock {
     chunks: Vec<EncodedChunk>,
     tiles: Vec<(TileId, Vec<u8>)>,
     blobs: Vec<(String, Vec<u8>)>,
+    erase: Vec<u64>,
     /// What readers see once it is written.
     pub(crate) published: Arc<Published>,
 }
@@ -86,6 +88,7 @@ impl<'a> Block<'a> {
             chunker,
             tiles: vec![],
             blobs: vec![],
+            erase: vec![],
         })
     }
 
@@ -168,6 +171,11 @@ impl<'a> Block<'a> {
         self.blobs.push((name, bytes));
     }
 
+    /// Erases bodies of earlier blocks with this one; an entry of it says so.
+    pub(crate) fn erase(&mut self, bodies: Vec<u64>) {
+        self.erase.extend(bodies);
+    }
+
     /// Completes the block, compressed, and signs the checkpoint over it. Nothing is in
     /// the store that is not signed; nothing signed is shown before it is in the store.
     pub(crate) fn seal(mut self, keys: &[SignerKey]) -> SealedBlock {
@@ -180,6 +188,7 @@ impl<'a> Block<'a> {
             chunks: encode_chunks(&self.chunker.finish()),
             tiles: self.tiles,
             blobs: self.blobs,
+            erase: self.erase,
             published: Arc::new(Published::of(self.state, checkpoint, note)),
         }
     }
@@ -203,7 +212,7 @@ impl SealedBlock {
         let write = BlockWrite {
             head: &self.head,
             chunks: &self.chunks,
-            erase: &[],
+            erase: &self.erase,
             tiles: &self.tiles,
             blobs: &blobs,
         };

@@ -102,6 +102,8 @@ pub(crate) fn find<'j>(
                     new.batches.push(NewBatch { job, batch, events });
                 }
             }
+            // What is erased need not be new: see `erase`.
+            Work::Erasure(_) => {}
             Work::Rejection {
                 source,
                 record,

@@ -2,7 +2,14 @@
 //! origin. PEM files under `DIR/keys`, readable by their owner alone, made at the
 //! first start.
 //!
-//! They are made as `DIR/keys.new`, and get their name once the log's first block and the
+//! ```text
+//! DIR/keys                 in use
+//! DIR/keys.new             made by a first start that has not come to its end
+//! DIR/keys.next            made by auditchain key rotate, taken over at the next start
+//! DIR/keys.retired-<id>    no longer the log's; destroy them when the backup is done
+//! ```
+//!
+//! New ones get their name once the log's first block and the
 //! file `checkpoint` are on disk. So a first start that is cut off anywhere is told from a
 //! log that was taken away: until then nothing was acknowledged.
 
@@ -17,6 +24,9 @@ const DIR: &str = "keys";
 const NEW_DIR: &str = "keys.new";
 /// File names, in the order in which the keys sign.
 const FILES: [&str; 2] = ["log-p256.pem", "log-ed25519.pem"];
+
+/// Where `auditchain key rotate` puts the keys to change to.
+const NEXT: &str = "keys.next";
 
 /// Why there are no keys to sign with.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +86,42 @@ pub(crate) fn load(data: &Path, origin: &str) -> Result<Vec<SignerKey>, KeysErro
         .iter()
         .map(|file| read(&dir.join(file), origin))
         .collect()
+}
+
+/// Reads the keys that the log is to change to, if `auditchain key rotate` made some.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_next(data: &Path, origin: &str) -> Result<Option<Vec<SignerKey>>, KeysError> {
+    let next = data.join(NEXT);
+    if !next.exists() {
+        return Ok(None);
+    }
+    let keys = FILES.iter().map(|file| read(&next.join(file), origin));
+    keys.collect::<Result<_, _>>().map(Some)
+}
+
+/// Puts the next keys into the place of those in use, which are kept beside them under
+/// the id of the first. Called once the log says that they changed; what a crash in it
+/// leaves, the next call completes.
+///
+/// # Errors
+/// A directory can't be moved.
+pub(crate) fn finish_rotation(data: &Path, retired: &[SignerKey]) -> Result<(), KeysError> {
+    let (keys, next) = (data.join("keys"), data.join(NEXT));
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| KeysError::Io { path, error }
+    };
+    if let Some(first) = retired.first().filter(|_| keys.exists()) {
+        let id = hex::encode(first.verifier().id());
+        fs::rename(&keys, data.join(format!("keys.retired-{id}"))).map_err(io(&keys))?;
+    }
+    // A crash here leaves no keys in use, but the next ones, which are those of the log.
+    fs::rename(&next, &keys).map_err(io(&next))?;
+    fs::File::open(data)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io(data))
 }
 
 /// Makes new keys beside their place; [`finish`] moves them there together, so that a crash

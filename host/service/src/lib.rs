@@ -5,18 +5,22 @@
 //! `decode` (split, canonicalise), `queue` (wait, fair between sources), `sequencer`
 //! (one block: `fresh` finds what is new, `judge` asks the policies, `block` chains and
 //! seals) with `state`, `storer` (write, publish, answer), then `published` and the rest
-//! of `serve` (read). `open` makes a running log of a data directory,
-//! `app` a service of it.
+//! of `serve` (read). `witness` has others cosign what is published. `open` makes a running log of a data directory,
+//! `app` a service of it. Around it: `listener` (connections and their limits), `tls`,
+//! `auth` and `tokens` (who may do what), `reload` (files that change).
 
 mod alert;
 mod app;
+mod auth;
 mod block;
 mod config;
 mod decode;
 mod dedup;
+mod erase;
 mod fresh;
 mod judge;
 mod keys;
+mod listener;
 mod memory;
 mod metrics;
 mod open;
@@ -25,11 +29,16 @@ mod problem;
 mod published;
 mod queue;
 mod rate;
+mod reload;
+mod retention;
 mod sequencer;
 mod serve;
 mod stages;
 mod state;
 mod storer;
+mod tls;
+mod tokens;
 mod verdict;
+mod witness;
 
 pub use app::main;

@@ -44,6 +44,38 @@ pub(crate) struct Metrics {
     pub(crate) inflight: Gauge,
     /// How far a source's newest event lags behind the last block.
     pub(crate) lag: Family<SourceLabels, Gauge<f64, AtomicU64>>,
+    /// Connections that are open.
+    pub(crate) connections: Gauge,
+    /// Connections that ended or were refused, by reason.
+    pub(crate) connections_closed: Family<ClosedLabels, Counter>,
+    /// Files read again, by outcome: ok, failed.
+    pub(crate) reloads: Family<ReloadLabels, Counter>,
+    /// When the certificate expires; 0 without TLS.
+    pub(crate) certificate_expiry: Gauge,
+    /// Entries of the checkpoint that the quorum of witnesses cosigned.
+    pub(crate) cosigned_entries: Gauge,
+    /// Entries of the last checkpoint that a witness cosigned.
+    pub(crate) witness_entries: Family<WitnessLabels, Gauge>,
+    /// When that was, by the cosignature.
+    pub(crate) witness_time: Family<WitnessLabels, Gauge>,
+    /// Times that a witness did not cosign.
+    pub(crate) witness_failures: Family<WitnessFailureLabels, Counter>,
+}
+
+/// A witness.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WitnessLabels {
+    /// Its name in the policy.
+    pub(crate) witness: String,
+}
+
+/// A witness and why it did not cosign.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WitnessFailureLabels {
+    /// Its name in the policy.
+    pub(crate) witness: String,
+    /// unreachable, refused, conflict, ahead, bad-answer or store.
+    pub(crate) reason: &'static str,
 }
 
 /// A source.
@@ -82,6 +114,22 @@ pub(crate) struct RequestLabels {
     pub(crate) status: u16,
 }
 
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ClosedLabels {
+    /// A word of a fixed list.
+    pub(crate) reason: &'static str,
+}
+
+/// A file that was read again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReloadLabels {
+    /// tls or tokens.
+    pub(crate) file: &'static str,
+    /// ok or failed.
+    pub(crate) outcome: &'static str,
+}
+
 impl Metrics {
     /// Registers all metrics.
     #[must_use]
@@ -104,6 +152,14 @@ impl Metrics {
             size: Gauge::default(),
             inflight: Gauge::default(),
             lag: Family::default(),
+            connections: Gauge::default(),
+            connections_closed: Family::default(),
+            reloads: Family::default(),
+            certificate_expiry: Gauge::default(),
+            cosigned_entries: Gauge::default(),
+            witness_entries: Family::default(),
+            witness_time: Family::default(),
+            witness_failures: Family::default(),
         };
         metrics.registered()
     }
@@ -175,7 +231,54 @@ impl Metrics {
             Unit::Seconds,
             self.lag.clone(),
         );
+        r.register(
+            "connections",
+            "Connections that are open",
+            self.connections.clone(),
+        );
+        r.register(
+            "connections_closed",
+            "Connections that ended or were refused, by reason",
+            self.connections_closed.clone(),
+        );
+        r.register(
+            "file_reloads",
+            "Changed files read again, by outcome",
+            self.reloads.clone(),
+        );
+        r.register_with_unit(
+            "tls_certificate_expiry_timestamp",
+            "When the certificate expires, as Unix time",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
+        );
+        self.register_witnesses();
         self
+    }
+
+    fn register_witnesses(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "cosigned_entries",
+            "Entries of the checkpoint that the quorum of witnesses cosigned",
+            self.cosigned_entries.clone(),
+        );
+        r.register(
+            "witness_entries",
+            "Entries of the last checkpoint that a witness cosigned",
+            self.witness_entries.clone(),
+        );
+        r.register_with_unit(
+            "witness_time",
+            "When a witness last cosigned, since 1970",
+            Unit::Seconds,
+            self.witness_time.clone(),
+        );
+        r.register(
+            "witness_failures",
+            "Times that a witness did not cosign",
+            self.witness_failures.clone(),
+        );
     }
 
     /// The text exposition (OpenMetrics).

@@ -2,20 +2,21 @@
 //!
 //! ```text
 //! DIR/keys/log-p256.pem, log-ed25519.pem   private keys, 0600
+//! DIR/keys.next/                           those to change to, if any
 //! DIR/store/                               the log (sled)
 //! DIR/checkpoint                           the last checkpoint, outside of the store
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use auditchain_log::{
-    Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, Note, Payload, PolicyRecord,
-    RbacRecord, SealRecord, SignerKey, TreeSize, root_at,
+    Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, Note, NoteSignature, Payload,
+    PolicyRecord, RbacRecord, SealRecord, SignerKey, TreeSize, root_at,
 };
-use auditchain_store::{AppendError, ChunkError, HeadFile, SledStore, Store, StoreError};
+use auditchain_store::{AppendError, ChunkError, Head, HeadFile, SledStore, Store, StoreError};
 
 use crate::block::Block;
 use crate::config::Config;
@@ -148,10 +149,7 @@ pub(crate) fn open(
                     asked: asked.clone(),
                 });
             }
-            let keys = keys::load(&config.data, &state.origin)?;
-            if state.keys != vkeys(&keys) {
-                return Err(OpenError::OtherKeys(config.data.join("keys")));
-            }
+            let keys = LogKeys::load(&config.data, &state)?;
             (state, keys, tags)
         }
         None => {
@@ -177,7 +175,11 @@ pub(crate) fn open(
             } else {
                 keys::create(&config.data, &origin)?
             };
-            (LogState::new(&origin), keys, TagKey(keys::random()?))
+            (
+                LogState::new(&origin),
+                LogKeys::only(keys),
+                TagKey(keys::random()?),
+            )
         }
     };
     let in_force = policies.in_force();
@@ -188,6 +190,11 @@ pub(crate) fn open(
         kept,
         rbac,
     } = policies;
+    let LogKeys {
+        in_use: keys,
+        mut before,
+        next,
+    } = keys;
     let publisher = Publisher {
         latest: Arc::clone(&latest),
         metrics,
@@ -206,19 +213,20 @@ pub(crate) fn open(
         storer,
         publisher,
     };
-    let signed = Arc::new(sequencer.signed());
     if let Some(head) = &head {
-        // Both signatures are deterministic, so what we sign now is what we signed then.
-        if head.note != signed.note.as_bytes() {
-            return Err(OpenError::Unsigned(head.size));
-        }
+        let signed = signed_head(head, &sequencer).ok_or(OpenError::Unsigned(head.size))?;
+        let signed = Arc::new(signed);
         sequencer.last = Arc::clone(&signed);
         sequencer.publisher.publish(signed);
         // A first start that was cut off may not have come to write the file.
         let first = keys::unfinished(&config.data) && head_file.read()?.is_none();
         if !first {
-            refuse_rollback(&sequencer, &head_file, accept_store_as_it_is)?;
+            let before = before.as_deref().unwrap_or_default();
+            refuse_rollback(&sequencer, before, &head_file, accept_store_as_it_is)?;
         }
+    }
+    if let Some(next) = next {
+        before = Some(rotate(&mut sequencer, next)?);
     }
     if sequencer.state.in_force != Some(in_force) {
         sequencer.state.in_force = Some(in_force);
@@ -226,6 +234,11 @@ pub(crate) fn open(
     }
     head_file.write(latest.load().note.as_bytes())?;
     keys::finish(&config.data)?;
+    // Only now may the old keys go: what they signed last is no longer needed to open
+    // the log. A crash before this does it again.
+    if let Some(before) = before {
+        keys::finish_rotation(&config.data, &before)?;
+    }
     let vkeys = sequencer.vkeys.clone();
     Ok(Opened {
         store,
@@ -259,11 +272,16 @@ fn read_tag_key(store: &impl Store) -> Result<TagKey, StoreError> {
 
 /// The checkpoint beside the store was signed after a commit: the store must hold at
 /// least that, and the same.
-fn refuse_rollback(sequencer: &Sequencer, file: &HeadFile, accept: bool) -> Result<(), OpenError> {
+fn refuse_rollback(
+    sequencer: &Sequencer,
+    before: &[SignerKey],
+    file: &HeadFile,
+    accept: bool,
+) -> Result<(), OpenError> {
     let published = Arc::clone(&sequencer.last);
     let result = match file.read()? {
         None => Err("the file checkpoint is missing".into()),
-        Some(note) => compare(&note, sequencer, &published)?,
+        Some(note) => compare(&note, sequencer, before, &published)?,
     };
     match result {
         Err(reason) if accept => {
@@ -280,11 +298,13 @@ fn refuse_rollback(sequencer: &Sequencer, file: &HeadFile, accept: bool) -> Resu
 fn compare(
     note: &[u8],
     sequencer: &Sequencer,
+    before: &[SignerKey],
     published: &Published,
 ) -> Result<Result<(), String>, StoreError> {
     let verifiers: Vec<_> = sequencer
         .keys
         .iter()
+        .chain(before)
         .map(|key| key.verifier().clone())
         .collect();
     let checkpoint = Note::parse(note)
@@ -317,6 +337,128 @@ fn compare(
         )));
     }
     Ok(Ok(()))
+}
+
+/// The log's private keys as a start finds them.
+struct LogKeys {
+    /// Those that the log names.
+    in_use: Vec<SignerKey>,
+    /// Those that it named before; empty if they are gone. Some only where a start was
+    /// broken off after the log changed keys.
+    before: Option<Vec<SignerKey>>,
+    /// Those that it is to change to.
+    next: Option<Vec<SignerKey>>,
+}
+
+impl LogKeys {
+    fn only(in_use: Vec<SignerKey>) -> Self {
+        Self {
+            in_use,
+            before: None,
+            next: None,
+        }
+    }
+
+    /// Finds out how far a rotation has come, by the log itself.
+    fn load(data: &Path, state: &LogState) -> Result<Self, OpenError> {
+        let next = keys::load_next(data, &state.origin)?;
+        let of_log = |keys: &Vec<SignerKey>| state.keys == vkeys(keys);
+        match next {
+            Some(in_use) if of_log(&in_use) => Ok(Self {
+                in_use,
+                // Gone already, if the crash came between the two moves.
+                before: Some(if keys::exist(data) {
+                    keys::load(data, &state.origin)?
+                } else {
+                    Vec::new()
+                }),
+                next: None,
+            }),
+            next => {
+                let in_use = keys::load(data, &state.origin)?;
+                if !of_log(&in_use) {
+                    return Err(OpenError::OtherKeys(data.join("keys")));
+                }
+                Ok(Self {
+                    in_use,
+                    before: None,
+                    next,
+                })
+            }
+        }
+    }
+}
+
+/// The head under the checkpoint that was signed over it; none if it wasn't by us.
+pub(crate) fn signed_head(head: &Head, sequencer: &Sequencer) -> Option<Published> {
+    // Both signatures are deterministic, so what we sign now is what we signed then.
+    let signed = sequencer.signed();
+    if head.note == signed.note.as_bytes() {
+        return Some(signed);
+    }
+    // A block that changed keys is signed by those before too, which may be gone.
+    let note = Note::parse(&head.note).ok()?;
+    let keys: Vec<_> = sequencer
+        .keys
+        .iter()
+        .map(|key| key.verifier().clone())
+        .collect();
+    let by_all = note
+        .verify(&keys)
+        .is_ok_and(|signed| signed.len() == keys.len());
+    let lines = note.signatures();
+    let of_log = |line: &NoteSignature| line.name == signed.checkpoint.origin;
+    let as_many = lines.len() == 2 * keys.len() && lines.iter().all(of_log);
+    if note.text() != signed.checkpoint.to_text() || !by_all || !as_many {
+        return None;
+    }
+    Some(Published::of(
+        &sequencer.state,
+        signed.checkpoint,
+        note.to_string(),
+    ))
+}
+
+/// Writes the block that changes the log's keys: the seal before it is signed by the old
+/// ones, the block itself by both, all after it by the new ones. Returns the old ones.
+///
+/// A crash before the write leaves the log with the old keys, and this is done again; a
+/// crash after it leaves the log with the new ones, by which the next start knows where
+/// it is.
+fn rotate(sequencer: &mut Sequencer, next: Vec<SignerKey>) -> Result<Vec<SignerKey>, OpenError> {
+    let now_us = jiff::Timestamp::now()
+        .as_microsecond()
+        .max(sequencer.state.time_us);
+    let verdict = sequencer.judge_seal(now_us);
+    let (ends, begins) = (sequencer.vkeys.clone(), vkeys(&next));
+    let mut block = Block::start(&mut sequencer.state, now_us)?;
+    let seal = SealRecord {
+        note: sequencer.last.note.clone(),
+    };
+    block.push(Payload::Seal { seal, verdict })?;
+    let begin = begins.iter().map(|key| (key, KeyState::Begin));
+    let end = ends.iter().map(|key| (key, KeyState::End));
+    for (key, state) in begin.chain(end) {
+        let record = KeyRecord {
+            key: key.clone(),
+            role: KeyRole::Log,
+            source: None,
+            state,
+        };
+        block.push(Payload::Key(record))?;
+    }
+    block.state().keys.clone_from(&begins);
+    let mut both = std::mem::take(&mut sequencer.keys);
+    let old = both.len();
+    both.extend(next);
+    let block = block.seal(&both);
+    block.append(sequencer.epoch, &*sequencer.store)?;
+    sequencer.keys = both.split_off(old);
+    sequencer.vkeys = begins;
+    sequencer.last = Arc::clone(&block.published);
+    sequencer.publisher.publish(block.published);
+    tracing::info!(keys = ?sequencer.vkeys, "the log's keys were changed");
+    Ok(both)
 }
 
 /// Writes the block that puts policies, snapshot and, at genesis, keys into force.

@@ -72,7 +72,7 @@ impl Problem {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "Method not allowed",
-            "POST for /audit/{source}, GET for everything else",
+            "POST for /audit/{source} and /api/v1/erasures, GET for everything else",
         )
     }
 
@@ -110,7 +110,7 @@ impl Problem {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "The request took too long",
-            "the body did not arrive in time",
+            "the body came too slowly: fewer bytes a second than limits.bodyBytesPerSecond, or not whole within limits.bodyTimeout",
         )
     }
 

@@ -11,21 +11,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use auditchain_log::{
-    EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, Verdict, sign_note,
+    ErasureRecord, EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, Verdict, sign_note,
 };
 use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
-use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError};
+use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError, What};
 use tokio::sync::oneshot;
 
 use crate::alert::Alerts;
 use crate::block::{Block, BlockError, SealedBlock};
 use crate::decode::{Batch, TagKey};
+use crate::erase::{self, Erasure};
 use crate::fresh::{self, FreshError, New, NewBatch, NewRejection};
 use crate::judge;
 use crate::memory::Held;
+use crate::open::signed_head;
 use crate::published::Published;
 use crate::queue::{BlockBounds, Queue};
-use crate::state::LogState;
+use crate::state::{LogState, damaged};
 use crate::storer::{Gone, Lost, Pending, Publisher, Storer};
 use crate::verdict;
 
@@ -65,12 +67,14 @@ pub(crate) enum Work {
         /// The request's body.
         body: Vec<u8>,
     },
+    /// Bodies to erase; the ranges lie in the published log.
+    Erasure(ErasureRecord),
 }
 
 /// What became of a request. It is on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Ack {
-    /// Events written with a valid verdict.
+    /// Events written with a valid verdict; of an erasure, bodies erased.
     pub(crate) accepted: u64,
     /// Events written with an invalid one.
     pub(crate) rejected: u64,
@@ -237,11 +241,19 @@ impl Sequencer {
     fn recover(&mut self) -> Result<(), StoreError> {
         let (epoch, head) = self.store.acquire()?;
         self.epoch = epoch;
-        self.state = match head {
-            Some(head) => LogState::load(&head, &self.tags, &*self.store)?,
-            None => LogState::new(&self.state.origin),
+        let published = match head {
+            Some(head) => {
+                self.state = LogState::load(&head, &self.tags, &*self.store)?;
+                // As it was signed then: a block that changed keys is signed by the old
+                // ones too.
+                signed_head(&head, self).ok_or_else(|| damaged(What::Head, None))?
+            }
+            None => {
+                self.state = LogState::new(&self.state.origin);
+                Published::empty(&self.state.origin)
+            }
         };
-        self.last = Arc::new(self.signed());
+        self.last = Arc::new(published);
         if self.state.size != self.publisher.latest.load().size() {
             self.publisher.publish(Arc::clone(&self.last));
         }
@@ -258,7 +270,8 @@ impl Sequencer {
             duplicates,
         } = fresh::find(jobs, &self.state.dedup, &self.tags, &*self.store, stored)?;
         let mut acks: Vec<Ack> = duplicates.into_iter().map(Ack::of_duplicates).collect();
-        if batches.is_empty() && rejections.is_empty() {
+        let erasures = erase::find(jobs, &*self.store)?;
+        if batches.is_empty() && rejections.is_empty() && erasures.is_empty() {
             return Ok(Built::Nothing(acks));
         }
         // 2. The policies judge the new events together with the last block's seal.
@@ -285,6 +298,16 @@ impl Sequencer {
             &mut alerts,
         )?;
         write_rejections(&mut block, &rejections, &mut alerts)?;
+        for Erasure {
+            job,
+            record,
+            bodies,
+        } in erasures
+        {
+            acks[job].accepted = bodies.len() as u64;
+            block.push(Payload::Erasure(record.clone()))?;
+            block.erase(bodies);
+        }
         // 4. Sign. The storer writes it, and publishes and answers once it is on disk. A
         //    crash before that leaves the log as it was.
         let block = block.seal(&self.keys);
@@ -425,6 +448,7 @@ impl Job {
         match &self.work {
             Work::Batch(batch) => (batch.len().max(1), batch.size().max(1)),
             Work::Rejection { body, .. } => (1, body.len().max(1)),
+            Work::Erasure(_) => (1, 1),
         }
     }
 }
@@ -435,6 +459,8 @@ impl Work {
         match self {
             Self::Batch(batch) => &batch.source,
             Self::Rejection { source, .. } => source,
+            // No source has this name.
+            Self::Erasure(_) => "",
         }
     }
 }

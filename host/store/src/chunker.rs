@@ -269,9 +269,10 @@ impl<'a> Chunker<'a> {
     /// Closes the open chunk if it is full.
     fn make_room(&mut self, weight: usize) {
         let is_full = self.open.as_ref().is_some_and(|chunk| {
-            chunk.slots.len() == CHUNK_ENTRIES_MAX
-                || (!chunk.slots.is_empty()
-                    && chunk.raw_bytes.saturating_add(weight) > CHUNK_RAW_BYTES_MAX)
+            // At multiples of 64, so that the keys of chunks to come are known.
+            let at_boundary = self.next.is_multiple_of(CHUNK_ENTRIES_MAX as u64);
+            !chunk.slots.is_empty()
+                && (at_boundary || chunk.raw_bytes.saturating_add(weight) > CHUNK_RAW_BYTES_MAX)
         });
         if is_full {
             self.close();
@@ -376,13 +377,13 @@ mod tests {
     }
 
     #[test]
-    fn chunks_end_at_64_entries() {
+    fn chunks_end_at_multiples_of_64() {
         let mut chunker = chunker();
         for _ in 0..130 {
             chunker.push_bytes(b"e", None).unwrap();
         }
         assert_eq!(chunker.next_index(), 140);
-        assert_eq!(shape(chunker), [(10, 64), (74, 64), (138, 2)]);
+        assert_eq!(shape(chunker), [(10, 54), (64, 64), (128, 12)]);
         assert!(shape(self::chunker()).is_empty());
     }
 

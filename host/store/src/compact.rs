@@ -127,10 +127,16 @@ fn copy(dir: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
     sled_store::check_format(&old, dir)?;
     make_private_dir(to).map_err(io_error("can't make", to))?;
     let new = Engine::open(to).map_err(database)?;
+    // Keys first, so that each value is written once: see `reserve`.
+    old.each(|key, _| new.reserve([key.to_vec()]))
+        .map_err(database)?;
     let (mut batch, mut bytes, mut values) = (Batch::default(), 0, 0_u64);
     old.each(|key, value| {
         bytes += key.len() + value.len();
         values += 1;
+        if value.is_empty() {
+            return Ok(()); // reserved
+        }
         batch.insert(key, value);
         if bytes >= BATCH_BYTES {
             bytes = 0;

@@ -166,6 +166,7 @@ impl Engine {
         limit: usize,
     ) -> Result<Option<Vec<u8>>, Fault> {
         self.get(&keys::part(key, 0))?
+            .filter(|first| !first.is_empty())
             .map(|first| self.join(key, &first, kind, limit))
             .transpose()
     }
@@ -186,6 +187,9 @@ impl Engine {
         let Some((last, 0)) = keys::parse_chunk(&key) else {
             return Err(Damage::Truncated.into()); // its first part is gone
         };
+        if first.is_empty() {
+            return Ok(None); // reserved
+        }
         let bytes = self.join(&keys::chunk(last), &first, kind, limit)?;
         Ok(Some((last, bytes)))
     }
@@ -207,6 +211,27 @@ impl Engine {
     /// Keys and values that begin with `prefix`, in order.
     pub(crate) fn scan(&self, prefix: &[u8]) -> Result<Vec<(IVec, IVec)>, Fault> {
         guarded(|| Ok(self.db().scan_prefix(prefix).collect::<Result<_, _>>()?))
+    }
+
+    /// Puts keys in ahead of their values; see `reserve`. A key that is there keeps its
+    /// value. On disk with the next commit.
+    pub(crate) fn reserve(&self, keys: impl IntoIterator<Item = Vec<u8>>) -> Result<(), Fault> {
+        guarded(|| {
+            for key in keys {
+                // That there is one already is no failure.
+                let _ = self
+                    .db()
+                    .compare_and_swap(key, None::<&[u8]>, Some(&[][..]))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The last key before `end`, of those that begin with the same byte.
+    pub(crate) fn last_key_before(&self, end: &[u8]) -> Result<Option<IVec>, Fault> {
+        let first = &end[..end.len().min(1)];
+        let last = guarded(|| Ok(self.db().range(first..end).next_back().transpose()?))?;
+        Ok(last.map(|(key, _)| key))
     }
 
     /// Writes a batch: all of it or nothing, on disk when this returns.
@@ -277,9 +302,14 @@ impl Drop for Engine {
     }
 }
 
+/// Into how many parts a value is cut.
+pub(crate) fn parts(value: &[u8]) -> u16 {
+    // The largest value is two sections of 65 MiB: 4,160 parts.
+    u16::try_from(value.len().div_ceil(VALUE_BYTES_MAX)).unwrap_or(u16::MAX)
+}
+
 /// Adds a value to a batch, cut into parts.
 pub(crate) fn put(batch: &mut Batch, key: &[u8], value: &[u8]) {
-    // The largest value is two sections of 65 MiB: 4,160 parts.
     for (part, bytes) in (0..=u16::MAX).zip(value.chunks(VALUE_BYTES_MAX)) {
         batch.insert(keys::part(key, part), bytes);
     }

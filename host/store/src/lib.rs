@@ -34,6 +34,7 @@ mod head_file;
 mod keys;
 pub mod limits;
 mod lock;
+mod reserve;
 mod sled_store;
 mod wake;
 

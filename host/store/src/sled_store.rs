@@ -32,13 +32,14 @@ use crate::chunk::{self, Chunk, EraseFault};
 use crate::compact;
 use crate::contract::{BlockWrite, Epoch, Store};
 use crate::dictionary;
-use crate::engine::{Engine, Fault, Parsed, put, remove_left_over};
+use crate::engine::{Engine, Fault, Parsed, parts, put, remove_left_over};
 use crate::error::{AppendError, Damage, InvalidBlock, StoreError, What};
 use crate::frame::{self, Frame, Kind};
 use crate::head::{self, Head};
 use crate::keys;
-use crate::limits::{BLOB_BYTES_MAX, BLOCK_ERASE_CHUNKS_MAX, FREE_BYTES_MIN};
+use crate::limits::{BLOB_BYTES_MAX, BLOCK_ERASE_CHUNKS_MAX, FREE_BYTES_MIN, VALUE_BYTES_MAX};
 use crate::lock::DirLock;
+use crate::reserve::{self, Reserved};
 
 /// sled's directory inside the data directory.
 pub(crate) const STORE_DIR: &str = "store";
@@ -67,6 +68,8 @@ struct Writer {
     held: u64,
     /// A write failed: see the module's doc.
     failed: bool,
+    /// Keys that are there before their values.
+    reserved: Reserved,
 }
 
 /// Key and value.
@@ -134,11 +137,16 @@ impl SledStore {
             .map_err(|fault| fault.on(What::Epoch, None))?
             .map(|frame| frame.id);
         check_together(&engine, head.as_ref(), epoch)?;
+        let last = engine
+            .last_key_before(&reserve::chunks_end())
+            .map_err(database)?;
+        let reserved = Reserved::of_last_chunk_key(last.as_deref());
         Ok(Self {
             writer: Mutex::new(Writer {
                 epoch: epoch.unwrap_or(0),
                 held: 0,
                 failed: false,
+                reserved,
             }),
             published: RwLock::new(head),
             rewriting: RwLock::new(()),
@@ -156,13 +164,15 @@ impl SledStore {
         head.as_ref().map_or(0, |head| head.size)
     }
 
-    /// Stage 2 of an append: the block as keys and values, and how many bytes.
+    /// Stage 2 of an append: the block as keys and values, how many bytes, and keys to
+    /// put in before.
     fn encode(
         &self,
         before: Option<&Head>,
         block: &BlockWrite<'_>,
-    ) -> Result<(Batch, u64), AppendError> {
+    ) -> Result<(Batch, u64, Vec<Vec<u8>>), AppendError> {
         let mut batch = Batch::default();
+        let mut ahead = Vec::new();
         let mut bytes = 0;
         let mut add = |batch: &mut Batch, key: &[u8], value: &[u8]| {
             bytes += value.len() as u64;
@@ -189,14 +199,18 @@ impl SledStore {
                 None => {
                     let id = name_id(name);
                     let value = frame::compressed(&plain_frame(Kind::Blob, id, content));
-                    add(&mut batch, &keys::blob(name), &value);
+                    let key = keys::blob(name);
+                    if value.len() > VALUE_BYTES_MAX {
+                        ahead.extend(reserve::keys_for_blob(&key, parts(&value)));
+                    }
+                    add(&mut batch, &key, &value);
                     let value = frame::stored(&plain_frame(Kind::Name, id, &[]));
                     add(&mut batch, &keys::name(name), &value);
                 }
             }
         }
         add(&mut batch, keys::HEAD, &block.head.encode());
-        Ok((batch, bytes))
+        Ok((batch, bytes, ahead))
     }
 
     /// The chunks that lose bodies, as they are without them. What their values no
@@ -335,16 +349,19 @@ impl Store for SledStore {
             });
         }
         block::check(block, before.as_ref())?;
-        let (batch, bytes) = self.encode(before.as_ref(), block)?;
+        let (batch, bytes, mut ahead) = self.encode(before.as_ref(), block)?;
         self.check_room(bytes)?;
+        ahead.extend(writer.reserved.keys_for(block.head.size));
 
         let rewriting = (!block.erase.is_empty()).then(|| {
             let rewriting = self.rewriting.write();
             rewriting.unwrap_or_else(PoisonError::into_inner)
         });
         // A crash in commit leaves the whole block or nothing of it, and readers go on
-        // seeing the head before until it returns.
-        if let Err(fault) = self.engine.commit(batch) {
+        // seeing the head before until it returns. Of the keys put in ahead it may leave
+        // any: they have no values.
+        let ahead = self.engine.reserve(ahead);
+        if let Err(fault) = ahead.and_then(|()| self.engine.commit(batch)) {
             writer.failed = true;
             return Err(AppendError::Unknown(
                 fault.on(What::Head, Some(expected_size)),

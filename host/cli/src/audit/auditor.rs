@@ -5,6 +5,7 @@ use auditchain_log::{ChainHash, Entry, Hash, Payload, TILE_WIDTH, TileId, TreeEd
 use super::AuditOptions;
 use super::batches::Batches;
 use super::blocks::Blocks;
+use super::erasures::Erasures;
 use super::examine::{BodyState, Examined, ExaminedRun};
 use super::finding::{Findings, Place, Rule};
 use super::keys::{LogKeys, Seal};
@@ -22,6 +23,12 @@ pub(super) struct Auditor<'a> {
     pub(super) options: &'a AuditOptions,
     /// Known from the start, or from the first key entry.
     pub(super) origin: Option<String>,
+    /// The keys that the auditor trusts.
+    pub(super) given: Vec<VerifierKey>,
+    /// None of them signed the checkpoint: they must have handed over to those that did.
+    pub(super) given_must_lead_here: bool,
+    /// Witnesses that cosigned, and up to which size.
+    pub(super) cosigned: Option<(u64, Vec<String>)>,
     pub(super) note: Option<SignedNote>,
     /// What is kept beside the store, where it is another than `note`.
     pub(super) kept: Option<SignedNote>,
@@ -51,6 +58,7 @@ pub(super) struct Auditor<'a> {
     pub(super) tiles: Tiles,
     pub(super) counts: Counts,
     pub(super) findings: Findings,
+    pub(super) erasures: Erasures,
     /// Unreadable entries that are not told yet.
     pub(super) gap: Option<(u64, u64, String)>,
     pub(super) not_checked: Vec<String>,
@@ -65,6 +73,9 @@ impl<'a> Auditor<'a> {
             source,
             options,
             origin: None,
+            given: options.keys.clone(),
+            given_must_lead_here: false,
+            cosigned: None,
             note: None,
             kept: None,
             since: None,
@@ -86,11 +97,13 @@ impl<'a> Auditor<'a> {
             tiles: Tiles::default(),
             counts: Counts::default(),
             findings: Findings::default(),
+            erasures: Erasures::default(),
             gap: None,
             not_checked: Vec::new(),
         };
         if auditor.open_checkpoint()? {
             auditor.open_kept()?;
+            auditor.open_cosigned()?;
             auditor.open_since();
         }
         // The earliest is compared first.
@@ -190,14 +203,8 @@ impl<'a> Auditor<'a> {
         match &examined.body {
             BodyState::Good => self.counts.bodies_verified += 1,
             BodyState::Missing if !damaged => {
-                self.counts.bodies_missing += 1;
-                if !self.options.bodies_may_be_missing {
-                    let place = Place {
-                        block: self.blocks.number(),
-                        ..Place::entry(index)
-                    };
-                    self.findings.add(Rule::Body, place, "the body is missing");
-                }
+                // An erasure further on may say why.
+                self.erasures.missing(index, self.blocks.number());
             }
             BodyState::Bad(rule, detail) => {
                 let place = Place {
@@ -224,6 +231,11 @@ impl<'a> Auditor<'a> {
                 {
                     self.compare_seal(index, root, place);
                 }
+            }
+            Payload::Erasure(record) => {
+                let place = Place::entry(index).in_block(entry.block);
+                self.erasures
+                    .entry(index, record, place, &mut self.findings);
             }
             Payload::Key(record) => {
                 let place = Place::entry(index).in_block(entry.block);
@@ -349,6 +361,7 @@ impl<'a> Auditor<'a> {
             self.tiles
                 .check_partial(&self.edge, self.source, &mut self.findings)?;
         }
+        self.tell_missing_bodies();
         self.check_head();
         if self.index > 0 {
             self.values.rest(self.source, &mut self.findings)?;
@@ -363,6 +376,23 @@ impl<'a> Auditor<'a> {
             }
         }
         Ok(self.report(signed_by))
+    }
+
+    /// What is missing without an erasure that says so.
+    fn tell_missing_bodies(&mut self) {
+        let (erased, missing) = std::mem::take(&mut self.erasures).settle();
+        self.counts.bodies_erased = erased;
+        for (first, last, block) in missing {
+            self.counts.bodies_missing += last - first + 1;
+            if !self.options.bodies_may_be_missing {
+                let place = Place {
+                    block,
+                    ..Place::entries(first, last)
+                };
+                let detail = "the body is missing, and no erasure says why";
+                self.findings.add(Rule::Body, place, detail);
+            }
+        }
     }
 
     /// Entries to read.

@@ -4,7 +4,6 @@ use auditchain_log::VerifierKey;
 
 use super::auditor::Auditor;
 use super::finding::{Place, Rule};
-use super::keys::signed_by_all;
 use super::marks::{Mark, MarkOf};
 use crate::source::SourceError;
 
@@ -91,12 +90,23 @@ impl Auditor<'_> {
 
     /// Who signed the checkpoint, and whether that is this log.
     pub(super) fn check_signatures(&mut self) -> Vec<String> {
+        self.keys.end();
         let in_force = self.keys.in_force();
-        let given = &self.options.keys;
+        let given = &self.given;
+        let led = |key: &&VerifierKey| self.keys.was_in_force(key);
+        if self.given_must_lead_here && !given.is_empty() && !given.iter().any(|k| led(&k)) {
+            let detail = "the checkpoint is not signed by the keys that were given, and no block of the log hands over from them to the keys that did sign it";
+            self.findings.add(Rule::Checkpoint, Place::log(), detail);
+            return Vec::new();
+        }
         if self.index > 0 {
-            for key in given.iter().filter(|key| !in_force.contains(key)) {
+            for key in given.iter().filter(|key| !led(key)) {
                 let detail =
                     format!("the log's own entries don't name the given key {key} as in force");
+                self.findings.add(Rule::Key, Place::log(), detail);
+            }
+            if in_force.is_empty() {
+                let detail = "no key of the log is in force at its end";
                 self.findings.add(Rule::Key, Place::log(), detail);
             }
         }
@@ -110,7 +120,8 @@ impl Auditor<'_> {
         let Some(signed) = self.note.as_ref().filter(|_| self.index > 0) else {
             return Vec::new();
         };
-        match signed_by_all(&signed.note, in_force, in_force) {
+        let origin = &signed.checkpoint.origin;
+        match self.keys.signed(&signed.note, &signed.checkpoint, origin) {
             Ok(signed_by) => signed_by,
             Err(error) => {
                 self.findings.add(

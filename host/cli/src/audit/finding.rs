@@ -40,6 +40,8 @@ pub enum Rule {
     Fields,
     /// A signed batch that doesn't hold.
     Batch,
+    /// Fewer witnesses cosigned than the policy asks for.
+    Witness,
     /// A value that is not the one its digest names, is missing, or can't be read.
     Value,
 }
@@ -64,6 +66,7 @@ impl Rule {
             Self::Body => "body",
             Self::Fields => "fields",
             Self::Batch => "batch",
+            Self::Witness => "witness",
             Self::Value => "value",
         }
     }

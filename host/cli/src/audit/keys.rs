@@ -13,7 +13,8 @@ pub(super) struct LogKeys {
     in_force: Vec<VerifierKey>,
     /// Those in force when the block began that is being read.
     before_block: Vec<VerifierKey>,
-    /// All that ever were, the newest [`LOG_KEYS_MAX`] of them.
+    /// All that were in force at the end of a block, the newest [`LOG_KEYS_MAX`] of them:
+    /// each of them must have signed that block.
     ever: Vec<VerifierKey>,
 }
 
@@ -34,10 +35,28 @@ impl LogKeys {
         &self.ever
     }
 
+    /// Whether a key was in force at the end of a block, and with that had to sign it.
+    pub(super) fn was_in_force(&self, key: &VerifierKey) -> bool {
+        self.ever.contains(key)
+    }
+
     /// A block begins; its seal has been checked.
     pub(super) fn begin_block(&mut self) {
         if self.before_block != self.in_force {
+            self.end();
             self.before_block.clone_from(&self.in_force);
+        }
+    }
+
+    /// A block has ended.
+    pub(super) fn end(&mut self) {
+        for key in &self.in_force {
+            if !self.ever.contains(key) {
+                if self.ever.len() == LOG_KEYS_MAX {
+                    self.ever.remove(0);
+                }
+                self.ever.push(key.clone());
+            }
         }
     }
 
@@ -67,15 +86,14 @@ impl LogKeys {
             );
             return;
         }
+        if key.is_cosigner() {
+            let detail = format!("a log key of a type that only witnesses use: {key}");
+            findings.add(Rule::Key, place, detail);
+            return;
+        }
         let known = self.in_force.iter().position(|other| *other == key);
         match (record.state, known) {
             (KeyState::Begin, None) if self.in_force.len() < LOG_KEYS_MAX => {
-                if !self.ever.contains(&key) {
-                    if self.ever.len() == LOG_KEYS_MAX {
-                        self.ever.remove(0);
-                    }
-                    self.ever.push(key.clone());
-                }
                 self.in_force.push(key);
             }
             (KeyState::Begin, None) => findings.add(
@@ -99,8 +117,9 @@ impl LogKeys {
 
     /// Checks the seal at `index`, the entry right after the block that it seals.
     ///
-    /// A block that changes keys may be signed by the old or the new ones: what was in
-    /// force on both sides of it must have signed.
+    /// A block that changes keys is a hand-over: all keys in force before it must have
+    /// signed it and all in force after it. Without the former anyone could end them, and
+    /// without the latter a log could claim a key that it doesn't have.
     pub(super) fn seal(
         &self,
         note: &str,
@@ -131,48 +150,31 @@ impl LogKeys {
         Ok(checkpoint.root)
     }
 
-    /// Whether a checkpoint over the blocks so far was signed by the keys in force.
+    /// Whether a checkpoint over the blocks so far was signed by all keys that it must
+    /// be signed by; those that did.
     pub(super) fn signed(
         &self,
         note: &Note,
         checkpoint: &Checkpoint,
         origin: &str,
-    ) -> Result<(), String> {
-        if self.before_block.is_empty() || self.before_block == self.in_force {
-            signed_by_all(note, &self.in_force, &self.in_force)?;
-        } else {
-            let mut trusted = self.before_block.clone();
-            trusted.extend(
-                self.in_force
-                    .iter()
-                    .filter(|key| !self.before_block.contains(key))
-                    .cloned(),
-            );
-            let both: Vec<_> = self
-                .in_force
-                .iter()
-                .filter(|key| self.before_block.contains(key))
-                .cloned()
-                .collect();
-            signed_by_all(note, &trusted, &both)?;
-        }
+    ) -> Result<Vec<String>, String> {
+        let before = self.before_block.iter();
+        let ended = before.filter(|key| !self.in_force.contains(key));
+        let required: Vec<VerifierKey> = self.in_force.iter().chain(ended).cloned().collect();
+        let signed_by = signed_by_all(note, &required)?;
         if checkpoint.origin != origin {
             return Err(format!(
                 "it is of the log {}, this is {origin}",
                 checkpoint.origin
             ));
         }
-        Ok(())
+        Ok(signed_by)
     }
 }
 
-/// Checks that a note holds by the keys `trusted`, and that all of `required` signed.
-pub(super) fn signed_by_all(
-    note: &Note,
-    trusted: &[VerifierKey],
-    required: &[VerifierKey],
-) -> Result<Vec<String>, String> {
-    let signed = note.verify(trusted).map_err(|error| match error {
+/// Checks that a note holds, and that all of `required` signed.
+fn signed_by_all(note: &Note, required: &[VerifierKey]) -> Result<Vec<String>, String> {
+    let signed = note.verify(required).map_err(|error| match error {
         NoteError::Unverified => "it carries no signature of a key of this log".to_string(),
         error => error.to_string(),
     })?;

@@ -2,7 +2,7 @@
 //! before it is read: the signed checkpoint, the one kept beside the store, an earlier one
 //! that the auditor kept, the store's head.
 
-use auditchain_log::{Checkpoint, Hash, Note};
+use auditchain_log::{Checkpoint, Hash, Note, NoteError};
 
 use super::auditor::Auditor;
 use super::finding::{Place, Rule};
@@ -22,6 +22,8 @@ pub(super) enum MarkOf {
     Checkpoint,
     /// The checkpoint that is kept beside the store.
     Kept,
+    /// The checkpoint that witnesses cosigned, where it is another.
+    Cosigned,
     /// The checkpoint that the auditor brought along.
     Since,
     /// The store's head.
@@ -32,6 +34,7 @@ impl MarkOf {
     pub(super) fn rule(self) -> Rule {
         match self {
             Self::Checkpoint | Self::Kept => Rule::Root,
+            Self::Cosigned => Rule::Witness,
             Self::Since => Rule::History,
             Self::Head => Rule::Head,
         }
@@ -41,6 +44,7 @@ impl MarkOf {
         match self {
             Self::Checkpoint => "the signed checkpoint",
             Self::Kept => "the file checkpoint",
+            Self::Cosigned => "the cosigned checkpoint",
             Self::Since => "the earlier checkpoint",
             Self::Head => "the store's head",
         }
@@ -72,8 +76,13 @@ impl Auditor<'_> {
         };
         match note.as_deref().map(open_note) {
             Some(Ok(signed)) => {
-                if !self.options.keys.is_empty()
-                    && let Err(error) = signed.note.verify(&self.options.keys)
+                self.trust(&signed.checkpoint.origin);
+                let by_given = signed.note.verify(&self.given);
+                // Keys that were retired since: the log has to say so, signed by them.
+                self.given_must_lead_here = by_given == Err(NoteError::Unverified);
+                if !self.given.is_empty()
+                    && let Err(error) = by_given
+                    && !self.given_must_lead_here
                 {
                     let detail = format!(
                         "the checkpoint is not signed by the keys that were given: {error}"
@@ -228,7 +237,7 @@ impl Auditor<'_> {
     }
 }
 
-fn open_note(bytes: &[u8]) -> Result<SignedNote, String> {
+pub(super) fn open_note(bytes: &[u8]) -> Result<SignedNote, String> {
     let note = Note::parse(bytes).map_err(|error| error.to_string())?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(|error| error.to_string())?;
     Ok(SignedNote {

@@ -12,6 +12,7 @@ mod auditor;
 mod authority;
 mod batches;
 mod blocks;
+mod erasures;
 mod examine;
 mod finding;
 mod keys;
@@ -22,8 +23,9 @@ mod report;
 mod statements;
 mod tiles;
 mod values;
+mod witnesses;
 
-use auditchain_log::VerifierKey;
+use auditchain_log::{VerifierKey, WitnessPolicy};
 
 pub(crate) use examine::check_commitment;
 pub use finding::{Finding, Findings, Rule};
@@ -42,6 +44,9 @@ pub struct AuditOptions {
     pub keys: Vec<VerifierKey>,
     /// An earlier checkpoint note of the same log, which it must be a continuation of.
     pub since: Option<Vec<u8>>,
+    /// Whose cosignatures the checkpoint must carry. Where no keys are given, the logs
+    /// that it lists are trusted.
+    pub witness_policy: Option<WitnessPolicy>,
     /// Bodies that are not there are counted, not found wrong.
     pub bodies_may_be_missing: bool,
     /// Threads that examine entries; 0 is taken for 1.

@@ -42,7 +42,9 @@ pub struct Report {
     pub policies: BTreeMap<String, PolicyCount>,
     /// Bodies that hold.
     pub bodies_verified: u64,
-    /// Bodies that are not there; proofs survive it.
+    /// Bodies that are not there, as erasures in the log say; proofs survive it.
+    pub bodies_erased: u64,
+    /// Bodies that are not there without an erasure.
     pub bodies_missing: u64,
     /// Bodies that can't be read.
     pub bodies_unreadable: u64,
@@ -123,6 +125,7 @@ pub(super) struct Counts {
     pub(super) sources: BTreeMap<String, SourceCount>,
     pub(super) policies: BTreeMap<String, PolicyCount>,
     pub(super) bodies_verified: u64,
+    pub(super) bodies_erased: u64,
     pub(super) bodies_missing: u64,
     pub(super) bodies_unreadable: u64,
     pub(super) seals_verified: u64,

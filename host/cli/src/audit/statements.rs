@@ -22,7 +22,7 @@ impl Auditor<'_> {
             origin: self.origin,
             checkpoint,
             keys: KeysReport {
-                given: self.options.keys.iter().map(ToString::to_string).collect(),
+                given: self.given.iter().map(ToString::to_string).collect(),
                 in_force: self
                     .keys
                     .in_force()
@@ -38,6 +38,7 @@ impl Auditor<'_> {
             sources: self.counts.sources,
             policies: self.counts.policies,
             bodies_verified: self.counts.bodies_verified,
+            bodies_erased: self.counts.bodies_erased,
             bodies_missing: self.counts.bodies_missing,
             bodies_unreadable: self.counts.bodies_unreadable,
             seals_verified: self.counts.seals_verified,
@@ -105,9 +106,25 @@ impl Auditor<'_> {
                 since.checkpoint.size
             ));
         }
-        if self.options.keys.is_empty() {
+        if let Some((size, names)) = &self.cosigned {
+            checked.push(format!(
+                "the witnesses' quorum over the first {size} entries, cosigned by: {}",
+                if names.is_empty() {
+                    "none, which the policy allows".into()
+                } else {
+                    names.join(", ")
+                }
+            ));
+        }
+        if self.given.is_empty() {
             not_checked.push("WHOSE LOG THIS IS: no --key was given, so the keys were taken from the log itself. That proves that it is consistent, not who signed it.".into());
         }
+        if self.options.witness_policy.is_none() {
+            not_checked.push(
+                "Whether others are shown the same log: no --witness-policy was given.".into(),
+            );
+        }
+        self.key_statements(&mut checked, &mut not_checked);
         not_checked.push(
             "Whether the policies' verdicts are right: they are read, not re-executed.".into(),
         );
@@ -115,9 +132,15 @@ impl Auditor<'_> {
             not_checked.push("Whether it continues what you saw before: no --since was given. Keep the checkpoint printed here for the next time.".into());
         }
         let counts = &self.counts;
+        if counts.bodies_erased > 0 {
+            not_checked.push(format!(
+                "{} bodies that were erased, as entries of the log say: their entries hold, what the bodies said is gone.",
+                counts.bodies_erased
+            ));
+        }
         if counts.bodies_missing > 0 {
             not_checked.push(format!(
-                "{} bodies that are not there: erased or withheld.",
+                "{} bodies that are not there, though no erasure says so.",
                 counts.bodies_missing
             ));
         }
@@ -137,5 +160,24 @@ impl Auditor<'_> {
             not_checked.push(format!("The events of {} signed batches against the digest: some were in the log before, or their bodies are missing.", self.batches.digests_not_checked));
         }
         (checked, not_checked)
+    }
+
+    /// What a rotation of keys means to who trusts the old or the new ones.
+    fn key_statements(&self, checked: &mut Vec<String>, not_checked: &mut Vec<String>) {
+        let in_force = self.keys.in_force();
+        let retired = |key: &&auditchain_log::VerifierKey| !in_force.contains(key);
+        for key in self.given.iter().filter(retired) {
+            if self.keys.was_in_force(key) {
+                checked.push(format!(
+                    "that the given key {key}, retired since, signed the hand-over: trust the keys in force from now on"
+                ));
+            }
+        }
+        let before = self.keys.ever().iter().filter(retired).count();
+        if before > 0 && !self.given.is_empty() && !self.given.iter().any(|key| retired(&key)) {
+            not_checked.push(format!(
+                "Whose the {before} earlier keys of the log were: the given keys vouch for all entries, the log itself for who signed the early ones at the time."
+            ));
+        }
     }
 }

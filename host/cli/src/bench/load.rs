@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Template;
+use crate::connect::ConnectArgs;
 use crate::error::CliError;
 use crate::http::Client;
 use crate::limits::JSON_ANSWER_BYTES_MAX;
@@ -16,6 +17,7 @@ use crate::limits::JSON_ANSWER_BYTES_MAX;
 #[derive(Debug)]
 pub(crate) struct Load<'a> {
     pub(crate) url: &'a str,
+    pub(crate) connect: &'a ConnectArgs,
     pub(crate) source: &'a str,
     pub(crate) token: Option<&'a str>,
     /// Sent in turn, again and again.
@@ -70,7 +72,7 @@ pub(crate) fn load(load: &Load<'_>) -> Result<Measured, CliError> {
     let (sent, next, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let started = Instant::now();
     let connection = || -> Result<Part, CliError> {
-        let client = Client::new(load.url)?;
+        let client = Client::connect(load.url, load.connect)?;
         let mut templates = load.templates.to_vec();
         let count = templates.len() as u64;
         let mut part = Part::default();

@@ -1,6 +1,8 @@
 //! A log in a data directory, read from a copy: sled changes what it opens, and cuts
 //! off what it finds damaged, so the original is never opened.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use auditchain_log::{Hash, TileId};
@@ -70,6 +72,23 @@ impl LogSource for DirLog {
 
     fn kept_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
         self.kept_note.read().map_err(|error| from_store(error, 0))
+    }
+
+    fn cosigned_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        let path = self.dir.join("checkpoint.cosigned");
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| {
+            file.take(auditchain_log::MAX_NOTE_BYTES as u64 + 1)
+                .read_to_end(&mut bytes)
+        });
+        match read {
+            Ok(_) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(SourceError::Unavailable(format!(
+                "can't read {}: {error}",
+                path.display()
+            ))),
+        }
     }
 
     fn vkeys(&self) -> Result<Option<String>, SourceError> {

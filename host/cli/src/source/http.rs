@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::{BodyRef, HeadClaim, LogSource, Run, SourceError};
-use crate::http::{Answer, Client, TOKEN_VARIABLE};
+use crate::connect::TOKEN_VARIABLE;
+use crate::http::{Answer, Client};
 use crate::limits::{
     BLOB_BYTES_MAX, BODIES_ANSWER_BYTES_MAX, BUNDLE_BYTES_MAX, JSON_ANSWER_BYTES_MAX,
     KEYS_BYTES_MAX, RUN_BODY_BYTES_MAX,
@@ -70,7 +71,7 @@ impl HttpLog {
                 answer.problem()
             ))),
             UNAUTHORIZED | FORBIDDEN => Err(SourceError::Unavailable(format!(
-                "{}{path}: {}; a reader's bearer token is taken from the environment variable {TOKEN_VARIABLE}",
+                "{}{path}: {}; a reader's bearer token is taken from --token-file or the environment variable {TOKEN_VARIABLE}",
                 self.client.url(),
                 answer.problem()
             ))),
@@ -78,15 +79,25 @@ impl HttpLog {
         }
     }
 
-    fn bundle(&self, index: u64, width: usize, next: u64) -> Result<Vec<u8>, SourceError> {
-        let path = format!("/tile/{}", TileRef::Entries { index, width });
-        let bytes = self.get(&path, BUNDLE_BYTES_MAX, next)?;
-        bytes.ok_or_else(|| {
-            damaged(
-                &path,
-                "not found, though the checkpoint covers it".into(),
-                next,
-            )
+    /// A bundle of at least `width` entries, and how many it has. A log may have removed
+    /// a partial one once the full one is there.
+    fn bundle(&self, index: u64, width: usize, next: u64) -> Result<(Vec<u8>, usize), SourceError> {
+        let get = |width| {
+            let path = format!("/tile/{}", TileRef::Entries { index, width });
+            self.get(&path, BUNDLE_BYTES_MAX, next)
+        };
+        if let Some(bytes) = get(width)? {
+            return Ok((bytes, width));
+        }
+        let full = if width < TILE_WIDTH {
+            get(TILE_WIDTH)?
+        } else {
+            None
+        };
+        full.map(|bytes| (bytes, TILE_WIDTH)).ok_or_else(|| {
+            let path = format!("/tile/{}", TileRef::Entries { index, width });
+            let reason = "not found, though the checkpoint covers it";
+            damaged(&path, reason.into(), next)
         })
     }
 
@@ -177,8 +188,8 @@ impl LogSource for HttpLog {
         let end = to.min(first.saturating_add(TILE_WIDTH as u64));
         // At most 256.
         let width = usize::try_from(end - first).unwrap_or(TILE_WIDTH);
-        let bytes = self.bundle(index, width, end)?;
-        let entries = EntryBundle::split(&bytes, width)
+        let (bytes, held) = self.bundle(index, width, end)?;
+        let entries = EntryBundle::split(&bytes, held)
             .map_err(|error| damaged(&format!("entry bundle {index}"), error.to_string(), end))?;
         let (bodies, bodies_damage) = match self.bodies(from, end) {
             Ok(bodies) => (bodies, None),
@@ -210,8 +221,23 @@ impl LogSource for HttpLog {
     }
 
     fn tile(&self, id: TileId, width: usize) -> Result<Option<Vec<u8>>, SourceError> {
-        let path = format!("/tile/{}", TileRef::Hashes { id, width });
-        self.get(&path, width * Hash::LEN, 0)
+        let get = |width| {
+            let path = format!("/tile/{}", TileRef::Hashes { id, width });
+            self.get(&path, width * Hash::LEN, 0)
+        };
+        if let Some(partial) = get(width)? {
+            return Ok(Some(partial));
+        }
+        // Removed, once the full tile was there?
+        let full = if width < TILE_WIDTH {
+            get(TILE_WIDTH)?
+        } else {
+            None
+        };
+        Ok(full.map(|mut full| {
+            full.truncate(width * Hash::LEN);
+            full
+        }))
     }
 
     fn has_partial_tiles(&self) -> bool {

@@ -11,6 +11,7 @@ use auditchain_log::{Hash, TileId};
 pub use dir::DirLog;
 pub use http::HttpLog;
 
+use crate::connect::ConnectArgs;
 use crate::error::CliError;
 use crate::http::{Client, HttpError};
 
@@ -36,6 +37,14 @@ pub trait LogSource: Sync {
     /// # Errors
     /// See [`SourceError`].
     fn kept_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(None)
+    }
+
+    /// The checkpoint that witnesses cosigned, where it is kept apart from the newest one.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    fn cosigned_note(&self) -> Result<Option<Vec<u8>>, SourceError> {
         Ok(None)
     }
 
@@ -232,14 +241,14 @@ impl Run {
 ///
 /// # Errors
 /// It is neither, or the directory can't be opened.
-pub fn open_source(target: &str) -> Result<Box<dyn LogSource>, CliError> {
+pub fn open_source(target: &str, connect: &ConnectArgs) -> Result<Box<dyn LogSource>, CliError> {
     if target.contains("://") {
-        return Ok(Box::new(HttpLog::new(Client::new(target)?)));
+        return Ok(Box::new(HttpLog::new(Client::connect(target, connect)?)));
     }
     let dir = Path::new(target);
     if !dir.is_dir() {
         return Err(CliError::Usage(format!(
-            "{target}: neither a URL (http://host:port) nor a data directory of auditchaind"
+            "{target}: neither a URL (https://host:port) nor a data directory of auditchaind"
         )));
     }
     Ok(Box::new(DirLog::open(dir)?))

@@ -54,6 +54,7 @@ pub(super) fn run(args: &BenchArgs, output: OutputFormat) -> Result<u8, CliError
     let baseline = baseline.transpose()?;
     let service = load(&Load {
         url: &args.url,
+        connect: &args.connect,
         source: &args.source,
         token: args.token.as_deref(),
         templates: &templates,

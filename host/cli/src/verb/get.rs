@@ -15,7 +15,7 @@ use crate::pretty::indent;
 use crate::source::{BodyRef, LogSource, open_source};
 
 pub(super) fn run(args: &GetArgs, output: OutputFormat) -> Result<u8, CliError> {
-    let source = open_source(&args.target)?;
+    let source = open_source(&args.target, &args.connect)?;
     let (index, size) = (args.index, size(&*source)?);
     if index >= size {
         return Err(CliError::Usage(format!(

@@ -17,7 +17,8 @@ use crate::ingest::{Input, Request, Requests};
 use crate::limits::{JSON_ANSWER_BYTES_MAX, RETRY_WAIT_S_MAX, SEND_ATTEMPTS_MAX};
 use crate::output::{Progress, printable};
 
-const UNAVAILABLE: u16 = 503;
+/// Too many requests, unavailable: both say when to try again.
+const TRY_AGAIN: [u16; 2] = [429, 503];
 
 /// What the service says that it did.
 #[derive(Deserialize)]
@@ -51,7 +52,7 @@ struct Totals {
 pub(super) fn run(args: &IngestArgs, output: OutputFormat) -> Result<u8, CliError> {
     check_source_name(&args.source)
         .map_err(|error| CliError::Usage(format!("--source {:?}: {error}", args.source)))?;
-    let client = Client::new(&args.url)?;
+    let client = Client::connect(&args.url, &args.connect)?;
     let mut totals = Totals::default();
     let mut progress = Progress::new("sent events");
     for file in &args.files {
@@ -111,7 +112,7 @@ fn send_file(
 
 /// Sends a body until the service takes or refuses it.
 ///
-/// 503 is asked again after as long as it says, or after 1, 2, 4, ... seconds; a
+/// 429 and 503 are asked again after as long as it says, or after 1, 2, 4, ... seconds; a
 /// single sender needs no jitter. No connection is an error at once: what was sent so
 /// far is in the log, and sending all again adds nothing twice.
 fn send(
@@ -124,7 +125,7 @@ fn send(
     let mut attempt = 1;
     loop {
         let answer = client.post(&path, body, token, JSON_ANSWER_BYTES_MAX)?;
-        if answer.status != UNAVAILABLE || attempt == SEND_ATTEMPTS_MAX {
+        if !TRY_AGAIN.contains(&answer.status) || attempt == SEND_ATTEMPTS_MAX {
             return Ok(answer);
         }
         let wait_s = answer

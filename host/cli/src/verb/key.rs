@@ -1,4 +1,4 @@
-//! `auditchain key show URL|DIR`
+//! `auditchain key show URL|DIR`, `key new --witness NAME`, `key rotate DIR`
 
 use std::fmt::Write as _;
 
@@ -6,49 +6,58 @@ use auditchain_log::{Entry, KeyRole, KeyState, Payload, VerifierKey};
 use serde_json::json;
 
 use super::{print, print_json};
-use crate::args::{KeyShowArgs, OutputFormat};
+use crate::args::{KeyNewArgs, KeyRotateArgs, KeyShowArgs, OutputFormat};
 use crate::error::{CliError, EXIT_HOLDS};
 use crate::limits::LOG_KEYS_MAX;
+use crate::rotate::make_next_keys;
 use crate::source::{LogSource, open_source};
 use crate::trust::parse_vkeys;
+use crate::witness::create_key;
 
 pub(super) fn show(args: &KeyShowArgs, output: OutputFormat) -> Result<u8, CliError> {
-    let source = open_source(&args.target)?;
+    let source = open_source(&args.target, &args.connect)?;
     let keys = match source.vkeys()? {
         Some(text) => parse_vkeys(&text)
             .map_err(|why| CliError::Refused(format!("{}/keys: {why}", source.name())))?,
         None => from_entries(&*source)?,
     };
+    tell(&keys, "", output)
+}
+
+pub(super) fn new(args: &KeyNewArgs, output: OutputFormat) -> Result<u8, CliError> {
+    let key = create_key(&args.out, &args.witness)?;
+    tell(&[key.verifier().clone()], "", output)
+}
+
+pub(super) fn rotate(args: &KeyRotateArgs, output: OutputFormat) -> Result<u8, CliError> {
+    let keys = make_next_keys(&args.dir)?;
+    let next = "\nThey wait in keys.next. Give them to the witnesses, who must know them before the log\nuses them, and to the auditors; then restart auditchaind: the log changes keys at its start.\n";
+    tell(&keys, next, output)
+}
+
+fn tell(keys: &[VerifierKey], next: &str, output: OutputFormat) -> Result<u8, CliError> {
     let described: Vec<_> = keys
         .iter()
-        .map(|key| json!({ "vkey": key.to_string(), "name": key.name(), "type": kind(key), "id": hex::encode(key.id()) }))
+        .map(|key| json!({ "vkey": key.to_string(), "name": key.name(), "type": key.algorithm(), "id": hex::encode(key.id()) }))
         .collect();
     match output {
         OutputFormat::Json => print_json(&described)?,
         OutputFormat::Text => {
             let mut out = String::new();
-            for key in &keys {
+            for key in keys {
                 // Writing into a String can't fail.
                 let _ = writeln!(
                     out,
                     "{key}\n  {}, key id {}, of {}",
-                    kind(key),
+                    key.algorithm(),
                     hex::encode(key.id()),
                     key.name()
                 );
             }
-            print(&out)?;
+            print(&(out + next))?;
         }
     }
     Ok(EXIT_HOLDS)
-}
-
-fn kind(key: &VerifierKey) -> &'static str {
-    if key.is_ecdsa_p256() {
-        "ECDSA P-256"
-    } else {
-        "Ed25519"
-    }
 }
 
 /// The keys in force by the log's own entries.

@@ -1,12 +1,14 @@
 //! The verbs, a file each, and how they end.
 
 mod bench;
+mod erase;
 mod get;
 mod ingest;
 mod key;
 mod prove;
 mod verify;
 mod verify_proof;
+mod witness;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -40,7 +42,11 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Get(args)) => get::run(args, cli.output),
         Some(Command::Prove(args)) => prove::run(args, cli.output),
         Some(Command::VerifyProof(args)) => verify_proof::run(args, cli.output),
+        Some(Command::Erase(args)) => erase::run(args, cli.output),
         Some(Command::Key(KeyCommand::Show(args))) => key::show(args, cli.output),
+        Some(Command::Key(KeyCommand::New(args))) => key::new(args, cli.output),
+        Some(Command::Key(KeyCommand::Rotate(args))) => key::rotate(args, cli.output),
+        Some(Command::Witness(args)) => witness::run(args),
     };
     ExitCode::from(result.unwrap_or_else(|error| tell(&error, cli.output)))
 }

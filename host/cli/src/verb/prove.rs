@@ -16,7 +16,7 @@ use crate::limits::JSON_ANSWER_BYTES_MAX;
 use crate::output::Style;
 use crate::source::{HttpLog, LogSource as _};
 use crate::tlog_proof::TlogProof;
-use crate::trust::{parse_keys, parse_vkeys};
+use crate::trust::{parse_keys, parse_vkeys, read_policy};
 
 /// Answer of `/api/v1/proof/inclusion`.
 #[derive(Deserialize)]
@@ -26,7 +26,8 @@ struct Inclusion {
 
 pub(super) fn run(args: &ProveArgs, output: OutputFormat) -> Result<u8, CliError> {
     let given = parse_keys(&args.keys)?;
-    let log = HttpLog::new(Client::new(&args.url)?);
+    let policy = read_policy(args.witness_policy.as_deref())?;
+    let log = HttpLog::new(Client::connect(&args.url, &args.connect)?);
     let keys = if given.is_empty() {
         served_keys(&log)?
     } else {
@@ -59,6 +60,11 @@ pub(super) fn run(args: &ProveArgs, output: OutputFormat) -> Result<u8, CliError
         hashes,
         note: String::from_utf8_lossy(&bytes).into_owned(),
     };
+    if let Some(policy) = &policy {
+        proof
+            .check_witnesses(policy)
+            .map_err(|error| CliError::Refused(error.to_string()))?;
+    }
     proof
         .verify(&entry, &keys)
         .map_err(|error| CliError::Refused(format!("entry {}: {error}", args.index)))?;

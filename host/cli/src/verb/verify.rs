@@ -13,7 +13,7 @@ use crate::audit::{AuditOptions, Finding, Report, audit};
 use crate::error::{CliError, EXIT_FAILED, EXIT_HOLDS};
 use crate::output::{Progress, Style, printable};
 use crate::source::open_source;
-use crate::trust::parse_keys;
+use crate::trust::{parse_keys, read_policy};
 
 pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliError> {
     let keys = parse_keys(&args.keys)?;
@@ -31,10 +31,11 @@ pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliErro
     let options = AuditOptions {
         keys,
         since: since.transpose()?,
+        witness_policy: read_policy(args.witness_policy.as_deref())?,
         bodies_may_be_missing: args.bodies_may_be_missing,
         workers,
     };
-    let source = open_source(&args.target)?;
+    let source = open_source(&args.target, &args.connect)?;
     let mut progress = Progress::new("verified");
     let report = audit(&*source, &options, |done, of| progress.tell(done, Some(of)))?;
     drop(progress);

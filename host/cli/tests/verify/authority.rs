@@ -1,7 +1,10 @@
 //! Who says so: checkpoints, seals, keys, earlier checkpoints, the store's head.
 
-use auditchain_cli::{AuditOptions, Rule, audit};
-use auditchain_log::{Checkpoint, Entry, KeyState, Note, Payload, SealRecord, sha256, sign_note};
+use auditchain_cli::{AuditOptions, Report, Rule, audit};
+use auditchain_log::{
+    Checkpoint, CosignerKey, Entry, KeyState, Note, Payload, SealRecord, SignerKey, VerifierKey,
+    WitnessPolicy, sha256, sign_note,
+};
 
 use crate::support::*;
 use crate::{assert_found, assert_only, assert_range, found, options, verify};
@@ -101,6 +104,17 @@ fn a_checkpoint_of_other_keys_is_refused() {
     // A whole log of a stranger, with the same entries.
     let log = build_with(&mut |_, _| {}, 1, "get", stranger_keys());
     let report = verify(&log);
+    assert_only(&report, &[Rule::Checkpoint, Rule::Seal]);
+    assert!(found(&report).contains(&(Rule::Checkpoint, None, None)));
+    assert!(report.checkpoint.is_none());
+    // One that names its own keys: nothing else is wrong with it.
+    let mut own = |at: u64, entry: &mut Entry| {
+        if let Some(key) = stranger_keys().get(usize::try_from(at).unwrap()) {
+            entry.payload = log_key(key, KeyState::Begin);
+        }
+    };
+    let own = build_with(&mut own, 1, "get", stranger_keys());
+    let report = verify(&MemoryLog { vkeys: None, ..own });
     assert_eq!(found(&report), [(Rule::Checkpoint, None, None)]);
     assert!(report.checkpoint.is_none());
     // Without keys the log's own entries contradict it.
@@ -147,29 +161,209 @@ fn a_swapped_key_entry_is_named() {
     assert_eq!(found(&verify(&log)), [(Rule::Key, None, None)]);
 }
 
-#[test]
-fn keys_can_be_rotated_by_entries() {
+/// A log whose second block changes keys by `entries` and is signed by `handover`; the
+/// third is signed by `after`.
+fn rotated(
+    entries: &[(&SignerKey, KeyState)],
+    handover: Vec<SignerKey>,
+    after: Vec<SignerKey>,
+) -> MemoryLog {
     let mut hook = |_: u64, _: &mut Entry| {};
     let mut builder = Builder::new(&mut hook);
     builder.genesis();
     builder.seal();
-    builder.push(log_key(&keys()[1], KeyState::End), None);
-    builder.push(log_key(&stranger_keys()[1], KeyState::Begin), None);
-    let old = builder.signers.pop().unwrap();
-    // The block that rotates may be sealed by the old keys or by the new ones.
-    builder.signers.push(old);
+    for (key, state) in entries {
+        builder.push(log_key(key, *state), None);
+    }
+    builder.signers = handover;
     builder.seal();
-    builder.signers[1] = stranger_keys().pop().unwrap();
+    builder.signers = after;
     builder.seal();
-    let mut log = builder.finish();
-    let now = [
-        keys()[0].verifier().to_string(),
-        stranger_keys()[1].verifier().to_string(),
+    MemoryLog {
+        vkeys: None,
+        ..builder.finish()
+    }
+}
+
+fn verify_with(log: &MemoryLog, keys: Vec<VerifierKey>) -> Report {
+    let options = AuditOptions { keys, ..options() };
+    audit(log, &options, |_, _| {}).unwrap()
+}
+
+fn both() -> Vec<SignerKey> {
+    keys().into_iter().chain(stranger_keys()).collect()
+}
+
+#[test]
+fn a_rotation_leads_from_the_old_keys_to_the_new_ones() {
+    let (old, new) = (keys(), stranger_keys());
+    let change = [
+        (&new[0], KeyState::Begin),
+        (&new[1], KeyState::Begin),
+        (&old[0], KeyState::End),
+        (&old[1], KeyState::End),
     ];
-    log.vkeys = Some(now.join("\n"));
-    let report = audit(&log, &AuditOptions::default(), |_, _| {}).unwrap();
+    let log = rotated(&change, both(), stranger_keys());
+    let (old, new) = (verifiers(&old), verifiers(&new));
+    let given = [
+        vec![],
+        old.clone(),
+        new.clone(),
+        old[1..].to_vec(),
+        new[..1].to_vec(),
+        vec![old[0].clone(), new[1].clone()],
+    ];
+    for keys in given {
+        let report = verify_with(&log, keys.clone());
+        assert_eq!(found(&report), [], "{keys:?}");
+        assert_eq!(report.checkpoint.unwrap().signed_by.len(), 2);
+        let now: Vec<String> = new.iter().map(ToString::to_string).collect();
+        assert_eq!(report.keys.in_force, now);
+    }
+    // One key alone is changed.
+    let (keys, new) = (keys(), stranger_keys());
+    let change = [(&new[1], KeyState::Begin), (&keys[1], KeyState::End)];
+    let mut three = both();
+    three.remove(2);
+    let mut after = both();
+    after.drain(1..3);
+    let log = rotated(&change, three, after);
+    assert_eq!(found(&verify_with(&log, verifiers(&keys))), []);
+}
+
+#[test]
+fn a_forged_rotation_is_refused() {
+    let (old, new) = (keys(), stranger_keys());
+    let change = [
+        (&new[0], KeyState::Begin),
+        (&new[1], KeyState::Begin),
+        (&old[0], KeyState::End),
+        (&old[1], KeyState::End),
+    ];
+    let one_short = |without: usize| {
+        let mut signers = both();
+        signers.remove(without);
+        signers
+    };
+    // By the new keys alone, by the old ones alone, and with any one missing.
+    let mut handovers = vec![stranger_keys(), keys()];
+    handovers.extend((0..4).map(one_short));
+    for handover in handovers {
+        let log = rotated(&change, handover, stranger_keys());
+        for keys in [verifiers(&old), verifiers(&new), vec![]] {
+            let report = verify_with(&log, keys);
+            // The seal of the block that changes the keys.
+            assert_found(&report, Rule::Seal, GENESIS_ENTRIES + 5);
+        }
+    }
+    // The old keys go on after they have ended; the new ones sign before they begin.
+    for (handover, after) in [(both(), keys()), (keys(), stranger_keys())] {
+        let entries: &[_] = if handover.len() == 4 { &change } else { &[] };
+        let report = verify_with(&rotated(entries, handover, after), verifiers(&old));
+        assert!(found(&report).contains(&(Rule::Checkpoint, None, None)));
+    }
+    // They end and none begins; one ends that never began; one begins twice.
+    let log = rotated(&change[2..], keys(), keys());
+    assert!(!verify_with(&log, verifiers(&old)).holds);
+    for change in [(&new[0], KeyState::End), (&old[0], KeyState::Begin)] {
+        let report = verify_with(&rotated(&[change], keys(), keys()), verifiers(&old));
+        assert_eq!(
+            found(&report),
+            [(
+                Rule::Key,
+                Some(GENESIS_ENTRIES + 1),
+                Some(GENESIS_ENTRIES + 1)
+            )]
+        );
+    }
+}
+
+#[test]
+fn naming_a_key_for_the_length_of_a_block_is_no_signature_of_it() {
+    // A stranger's log claims keys that it doesn't have, and ends them at once.
+    let mut own = |at: u64, entry: &mut Entry| {
+        if let Some(key) = stranger_keys().get(usize::try_from(at).unwrap()) {
+            entry.payload = log_key(key, KeyState::Begin);
+        }
+    };
+    let mut builder = Builder::new(&mut own);
+    builder.signers = stranger_keys();
+    builder.genesis();
+    builder.seal();
+    for state in [KeyState::Begin, KeyState::End] {
+        for key in keys() {
+            builder.push(log_key(&key, state), None);
+        }
+    }
+    builder.seal();
+    let log = MemoryLog {
+        vkeys: None,
+        ..builder.finish()
+    };
+    assert!(verify_with(&log, vec![]).holds);
+    let report = verify_with(&log, verifiers(&keys()));
+    assert_eq!(found(&report), [(Rule::Checkpoint, None, None)]);
+    assert!(report.checkpoint.is_none());
+}
+
+#[test]
+fn a_witness_key_is_no_log_key() {
+    let witness = CosignerKey::from_seed(ORIGIN, &[3; 32]).unwrap();
+    let mut hook = |at: u64, entry: &mut Entry| {
+        if let (5, Payload::Key(record)) = (at, &mut entry.payload) {
+            record.key = witness.verifier().to_string();
+        }
+    };
+    let mut builder = Builder::new(&mut hook);
+    builder.genesis();
+    builder.seal();
+    builder.push(log_key(&keys()[0], KeyState::Begin), None);
+    let report = verify_with(&builder.finish(), verifiers(&keys()));
+    assert_eq!(found(&report), [(Rule::Key, Some(5), Some(5))]);
+}
+
+#[test]
+fn a_witness_policy_is_asked_for() {
+    let witness = CosignerKey::from_seed("witness.example/w1", &[3; 32]).unwrap();
+    let log_key = keys()[0].verifier().to_string();
+    let policy = format!(
+        "log {log_key}\nwitness w {}\nquorum w\n",
+        witness.verifier()
+    );
+    let options = AuditOptions {
+        witness_policy: Some(WitnessPolicy::parse(policy.as_bytes()).unwrap()),
+        keys: vec![],
+        ..options()
+    };
+    let check = |log: &MemoryLog| audit(log, &options, |_, _| {}).unwrap();
+    let by_url = MemoryLog {
+        head: None,
+        ..honest()
+    };
+    let report = check(&by_url);
+    assert_eq!(found(&report), [(Rule::Witness, None, None)]);
+    assert!(report.findings.kept[0].detail.contains("quorum is not met"));
+    let mut note = Note::parse(by_url.note.as_deref().unwrap()).unwrap();
+    let line = witness.cosign(note.text(), 1_700_000_000);
+    note.merge([line.clone()]);
+    let cosigned = MemoryLog {
+        note: Some(note.to_string().into_bytes()),
+        ..by_url.clone()
+    };
+    let report = check(&cosigned);
     assert_eq!(found(&report), []);
-    assert_eq!(report.keys.in_force, now);
+    // The policy's log was trusted.
+    assert_eq!(report.keys.given, [log_key]);
+    let mut bad = line;
+    bad.signature[20] ^= 1;
+    note.merge([bad]);
+    let report = check(&MemoryLog {
+        note: Some(note.to_string().into_bytes()),
+        ..by_url
+    });
+    assert_eq!(found(&report), [(Rule::Witness, None, None)]);
+    // In a directory the cosigned checkpoint is a file of its own.
+    assert_eq!(found(&check(&honest())), [(Rule::Witness, None, None)]);
 }
 
 #[test]
@@ -369,8 +563,10 @@ fn the_checkpoint_beside_the_store_is_verified_with_the_keys_of_its_time() {
     builder.seal();
     builder.push(log_key(&keys()[1], KeyState::End), None);
     builder.push(log_key(&stranger_keys()[1], KeyState::Begin), None);
-    builder.signers[1] = stranger_keys().pop().unwrap();
+    // The block that changes the key is signed by the old one too.
+    builder.signers.push(stranger_keys().pop().unwrap());
     builder.seal();
+    builder.signers.remove(1);
     let mut log = builder.finish();
     (log.vkeys, log.kept) = (None, Some(old));
     let report = audit(&log, &AuditOptions::default(), |_, _| {}).unwrap();

@@ -7,16 +7,17 @@ use auditchain_log::{
     Entry, Hash, LeafIndex, Timestamp, TreeSize, consistency_proof, inclusion_proof, leaf_hash,
 };
 use auditchain_store::{Store as _, What};
-use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
+use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::published::PublishedTiles;
 use crate::state::damaged;
@@ -44,6 +45,7 @@ pub(super) async fn status(State(app): Shared) -> Json<Value> {
         "keys": app.vkeys,
         "policies": app.policies,
         "sources": sources,
+        "witnesses": app.witnesses.as_ref().map(|witnesses| witnesses.status()),
     }))
 }
 
@@ -58,7 +60,7 @@ pub(super) async fn entry(
     State(app): Shared,
     Path(index): Path<u64>,
     Query(query): Query<EntryQuery>,
-    headers: HeaderMap,
+    Extension(caller): Extension<Caller>,
 ) -> Result<impl IntoResponse, Problem> {
     let with_body = match query.body.as_deref() {
         None | Some("0") => false,
@@ -70,7 +72,7 @@ pub(super) async fn entry(
         }
     };
     if with_body {
-        app.authorize_reader(&headers)?;
+        app.access.authorize_reader(&caller)?;
     }
     let answer = app.read(move |published, store| {
         let Some(chunk) = store.chunk_at(index)?.filter(|_| index < published.size()) else {
@@ -117,9 +119,9 @@ pub(super) struct Range {
 pub(super) async fn bodies(
     State(app): Shared,
     Query(range): Query<Range>,
-    headers: HeaderMap,
+    Extension(caller): Extension<Caller>,
 ) -> Result<impl IntoResponse, Problem> {
-    app.authorize_reader(&headers)?;
+    app.access.authorize_reader(&caller)?;
     let text = app.read(move |published, store| {
         let end = range
             .to
@@ -157,9 +159,9 @@ pub(super) async fn bodies(
 pub(super) async fn blob(
     State(app): Shared,
     Path(digest): Path<String>,
-    headers: HeaderMap,
+    Extension(caller): Extension<Caller>,
 ) -> Result<impl IntoResponse, Problem> {
-    app.authorize_reader(&headers)?;
+    app.access.authorize_reader(&caller)?;
     let digest: Hash = digest
         .parse()
         .map_err(|error: auditchain_log::HashParseError| Problem::bad_request(error.to_string()))?;

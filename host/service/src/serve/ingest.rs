@@ -9,18 +9,18 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use auditchain_log::{MAX_FIELD_BYTES, RejectionRecord, check_source_name, sha256};
-use axum::Json;
-use axum::body::{Body, HttpBody as _};
+use auditchain_log::{MAX_FIELD_BYTES, RejectionRecord, check_source_name};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{App, BODY_TIMEOUT, Shared, bearer};
+use super::{App, Shared};
+use crate::auth::Caller;
 use crate::config::MAX_SOURCES;
 use crate::decode::{Batch, BatchSignature};
 use crate::memory::Held;
@@ -39,11 +39,12 @@ const SIGNATURE_BYTES_MAX: usize = 1024;
 pub(super) async fn post(
     State(app): Shared,
     Path(source): Path<String>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     let arrived = Instant::now();
-    app.authenticate(&source, &headers)?;
+    app.authenticate(&source, &caller)?;
     check_content_type(&headers)?;
     let signature = batch_signature(&headers)?;
     let (body, held) = app.receive(&source, body).await?;
@@ -62,11 +63,11 @@ pub(super) async fn post(
 }
 
 impl App {
-    /// Who may send: a configured source with its token; where none is configured,
-    /// anyone, which the configuration allows on loopback only.
-    fn authenticate(&self, source: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Who may send: a configured source that shows what it must; where none is
+    /// configured, anyone, which the configuration allows on loopback only.
+    fn authenticate(&self, source: &str, caller: &Caller) -> Result<(), Problem> {
         check_source_name(source).map_err(Problem::bad_request)?;
-        if self.config.sources.is_empty() {
+        if !self.access.has_sources() {
             let seen = self.seen_sources();
             if !seen.contains(source) && seen.len() >= MAX_SOURCES {
                 return Err(Problem::forbidden(format!(
@@ -75,28 +76,7 @@ impl App {
             }
             return Ok(());
         }
-        let Some(known) = self
-            .config
-            .sources
-            .iter()
-            .find(|known| known.name == source)
-        else {
-            return Err(Problem::forbidden(format!(
-                "source {source:?} is not configured; add it under sources"
-            )));
-        };
-        let Some(expected) = &known.token_sha256 else {
-            return Ok(());
-        };
-        let token = bearer(headers);
-        match token {
-            None => Err(Problem::unauthorized(
-                "send the source's token as Authorization: Bearer TOKEN",
-            )),
-            // Hashes are compared, so how long it takes says nothing of the token.
-            Some(token) if sha256(&[token]) == *expected => Ok(()),
-            Some(_) => Err(Problem::unauthorized("the token is not this source's")),
-        }
+        self.access.authorize_source(source, caller)
     }
 
     /// Only who sent an EventList takes a source's place.
@@ -111,58 +91,6 @@ impl App {
         self.seen_sources
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the body. Memory is set aside for what has arrived, not for what was
-    /// announced: idle uploads must not keep others out.
-    async fn receive(&self, source: &str, body: Body) -> Result<(Vec<u8>, Held), Problem> {
-        let announced = body.size_hint().lower();
-        if announced > self.config.body_bytes_max as u64 {
-            return Err(Problem::too_large(self.config.body_bytes_max));
-        }
-        // An apiserver says how much it sends: what is over the rate is not even read.
-        let announced = body.size_hint().exact();
-        if let Some(bytes) = announced {
-            self.charge(source, bytes)?;
-        }
-        let read = tokio::time::timeout(BODY_TIMEOUT, self.read_body(source, body)).await;
-        let (bytes, held) = read.unwrap_or_else(|_| Err(Problem::timeout()))?;
-        if announced.is_none() {
-            self.charge(source, bytes.len() as u64)?;
-        }
-        Ok((bytes, held))
-    }
-
-    fn charge(&self, source: &str, bytes: u64) -> Result<(), Problem> {
-        let charged = self.rates.charge(source, bytes);
-        charged.map_err(|over| Problem::over_rate(&over))
-    }
-
-    async fn read_body(&self, source: &str, mut body: Body) -> Result<(Vec<u8>, Held), Problem> {
-        let mut bytes = Vec::new();
-        let mut held = self.set_aside(source, 1)?;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            let size = bytes.len() + data.len();
-            if size > self.config.body_bytes_max {
-                return Err(Problem::too_large(self.config.body_bytes_max));
-            }
-            let missing = size.div_ceil(1 << 10).saturating_sub(held.kib());
-            if missing > 0 {
-                held.merge(self.set_aside(source, missing)?);
-            }
-            bytes.extend_from_slice(&data);
-        }
-        Ok((bytes, held))
-    }
-
-    /// Memory for so many KiB, or 503.
-    fn set_aside(&self, source: &str, kib: usize) -> Result<Held, Problem> {
-        let held = self.memory.set_aside(source, kib);
-        held.map_err(|error| Problem::unavailable(error.to_string()))
     }
 
     /// Canonicalises off the async threads. A body that is no EventList becomes a
@@ -205,7 +133,12 @@ impl App {
     }
 
     /// Hands the work to the sequencer and waits until it is on disk.
-    async fn submit(&self, work: Work, arrived: Instant, held: Held) -> Result<Ack, Problem> {
+    pub(super) async fn submit(
+        &self,
+        work: Work,
+        arrived: Instant,
+        held: Held,
+    ) -> Result<Ack, Problem> {
         let (reply, done) = oneshot::channel();
         let job = Job {
             work,

@@ -4,23 +4,25 @@
 //! takes one committed [`Published`] at the start of a request and stays with it.
 
 mod api;
+mod body;
+mod erasures;
 mod ingest;
 mod tiles;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use auditchain_log::{PolicyRecord, sha256};
+use auditchain_log::PolicyRecord;
 use auditchain_store::{SledStore, StoreError};
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::Semaphore;
+use axum::{Extension, Router};
+use tokio::sync::{Semaphore, watch};
 
+use crate::auth::{Access, Caller};
 use crate::config::Config;
 use crate::decode::TagKey;
 use crate::memory::Memory;
@@ -29,9 +31,8 @@ use crate::problem::{PROBLEM_JSON, Problem};
 use crate::published::{Latest, Published};
 use crate::queue::Queue;
 use crate::rate::Rates;
+use crate::witness::Witnesses;
 
-/// The apiserver gives up after 30 s; what has not arrived by then is of no use.
-pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of what axum says when it refuses something.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
@@ -39,6 +40,10 @@ const REFUSAL_BYTES_MAX: usize = 4096;
 pub(crate) struct App {
     /// The configuration.
     pub(crate) config: Config,
+    /// Who may do what.
+    pub(crate) access: Arc<Access>,
+    /// True once the service stops.
+    pub(crate) stop: watch::Receiver<bool>,
     /// The last checkpoint.
     pub(crate) latest: Latest,
     /// The log.
@@ -57,6 +62,8 @@ pub(crate) struct App {
     pub(crate) vkeys: Vec<String>,
     /// The policies in force.
     pub(crate) policies: Vec<PolicyRecord>,
+    /// Who cosigns, if anyone.
+    pub(crate) witnesses: Option<Arc<Witnesses>>,
     /// Where no sources are configured: those that have sent.
     pub(crate) seen_sources: Mutex<BTreeSet<String>>,
     /// Metrics.
@@ -72,22 +79,40 @@ pub(crate) fn decoders() -> Semaphore {
 
 pub(crate) type Shared = State<Arc<App>>;
 
-/// All routes.
+/// All routes; health and metrics only where they have no listener of their own.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let mut routes = Router::new()
         .route("/audit/{source}", post(ingest::post))
         .route("/checkpoint", get(tiles::checkpoint))
+        .route("/checkpoint/latest", get(tiles::latest))
         .route("/tile/{*path}", get(tiles::tile))
         .route("/keys", get(tiles::keys))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/entries/{index}", get(api::entry))
         .route("/api/v1/bodies", get(api::bodies))
         .route("/api/v1/blobs/sha256/{digest}", get(api::blob))
+        .route("/api/v1/erasures", post(erasures::post))
         .route("/api/v1/proof/inclusion", get(api::inclusion))
-        .route("/api/v1/proof/consistency", get(api::consistency))
+        .route("/api/v1/proof/consistency", get(api::consistency));
+    if app.config.admin_listen.is_none() {
+        routes = health(routes).route("/metrics", get(metrics_for_admins));
+    }
+    finish(routes, app)
+}
+
+/// The routes of the admin listener. Who can reach it may read the metrics.
+pub(crate) fn admin_router(app: Arc<App>) -> Router {
+    finish(health(Router::new()).route("/metrics", get(metrics)), app)
+}
+
+fn health(routes: Router<Arc<App>>) -> Router<Arc<App>> {
+    routes
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+}
+
+fn finish(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes
         .fallback(|| async {
             Problem::not_found("no such path; see docs/architecture.md for the interfaces")
         })
@@ -99,29 +124,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 }
 
 impl App {
-    /// Who may read what can name people: those with a reader's token; where no readers
-    /// are configured anyone on loopback, and nobody elsewhere.
-    fn authorize_reader(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let readers = &self.config.readers;
-        if readers.is_empty() {
-            return if self.config.listen.ip().is_loopback() {
-                Ok(())
-            } else {
-                Err(Problem::forbidden(
-                    "bodies are served on loopback only unless readers are configured",
-                ))
-            };
-        }
-        let token = bearer(headers).map(|token| sha256(&[token]));
-        match token {
-            None => Err(Problem::unauthorized(
-                "send a reader's token as Authorization: Bearer TOKEN",
-            )),
-            Some(token) if readers.iter().any(|reader| reader.token_sha256 == token) => Ok(()),
-            Some(_) => Err(Problem::unauthorized("the token is no reader's")),
-        }
-    }
-
     /// Runs a read of the store off the async threads: it may wait for the disk.
     async fn read<T: Send + 'static>(
         self: Arc<Self>,
@@ -139,15 +141,6 @@ impl App {
     }
 }
 
-/// The token of a request. It is compared by its hash, so how long that takes says
-/// nothing of it.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    headers
-        .get(header::AUTHORIZATION)?
-        .as_bytes()
-        .strip_prefix(b"Bearer ")
-}
-
 /// Ready as long as the sequencer takes requests.
 async fn readyz(State(app): Shared) -> Response {
     if app.queue.is_open() {
@@ -155,6 +148,14 @@ async fn readyz(State(app): Shared) -> Response {
     } else {
         Problem::unavailable("the service is stopping").into_response()
     }
+}
+
+async fn metrics_for_admins(
+    state: Shared,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    state.access.authorize_admin(&caller)?;
+    metrics(state).await
 }
 
 async fn metrics(State(app): Shared) -> Result<Response, Problem> {

@@ -12,21 +12,28 @@ use crate::problem::Problem;
 /// A tile never changes, a partial one neither.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
+/// The newest checkpoint; where witnesses are configured the newest that their quorum
+/// cosigned, so that it satisfies at any time who asks for the quorum.
 pub(super) async fn checkpoint(State(app): Shared) -> impl IntoResponse {
-    let headers = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, app.latest.load().note.clone())
+    let published = app.latest.load();
+    let cosigned = app.witnesses.as_ref().and_then(|w| w.served(&published));
+    (TEXT, cosigned.unwrap_or_else(|| published.note.clone()))
+}
+
+/// The newest checkpoint, whoever has cosigned it.
+pub(super) async fn latest(State(app): Shared) -> impl IntoResponse {
+    (TEXT, app.latest.load().note.clone())
 }
 
 pub(super) async fn keys(State(app): Shared) -> impl IntoResponse {
-    let headers = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, app.vkeys.join("\n") + "\n")
+    (TEXT, app.vkeys.join("\n") + "\n")
 }
+
+/// What changes with each block: to be asked for again each time.
+const TEXT: [(header::HeaderName, &str); 2] = [
+    (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+    (header::CACHE_CONTROL, "no-cache"),
+];
 
 pub(super) async fn tile(
     State(app): Shared,
