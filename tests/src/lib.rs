@@ -91,7 +91,7 @@ impl Programs {
         self.try_start_by(command, data, more)
     }
 
-    /// As [`try_start`](Self::try_start), by a command that ends in the service's program.
+    /// The same by a command that ends in the service's program.
     ///
     /// # Errors
     /// It ended.
@@ -129,7 +129,9 @@ impl Programs {
 
     /// Starts the service and kills it after a while, whatever it does by then.
     pub fn start_and_kill(&self, data: &Path, after: Duration) {
-        let mut child = spawn(Command::new(self.service), data, &[]);
+        let mut command = Command::new(self.service);
+        command.env("RUST_LOG", "info");
+        let mut child = spawn(command, data, &[]);
         std::thread::sleep(after);
         child.kill().unwrap();
         child.wait().unwrap();
