@@ -118,7 +118,7 @@ pub(crate) struct Sequencer {
 /// What requests become.
 enum Built {
     Block {
-        block: SealedBlock,
+        block: Box<SealedBlock>,
         acks: Vec<Ack>,
         alerts: Alerts,
     },
@@ -310,7 +310,7 @@ impl Sequencer {
         }
         // 4. Sign. The storer writes it, and publishes and answers once it is on disk. A
         //    crash before that leaves the log as it was.
-        let block = block.seal(&self.keys);
+        let block = Box::new(block.seal(&self.keys));
         Ok(Built::Block {
             block,
             acks,

@@ -19,7 +19,7 @@ use crate::sequencer::{Ack, Job, Refusal, Work};
 
 /// A block on its way to disk, with those who wait for it.
 pub(crate) struct Pending {
-    pub(crate) block: SealedBlock,
+    pub(crate) block: Box<SealedBlock>,
     pub(crate) epoch: Epoch,
     pub(crate) jobs: Vec<Job>,
     /// An answer for each job, to be given once the block is on disk.

@@ -213,7 +213,7 @@ fn make_tiles(new: &Path) -> Result<Head, StoreError> {
         return Err(Fault::from(Damage::Inconsistent).on(What::Entries, None));
     }
     drop(engine);
-    sync(&new.join("conf"))?;
+    sync(new.join("conf"))?;
     sync(new)?;
     Ok(head)
 }

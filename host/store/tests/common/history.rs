@@ -87,7 +87,7 @@ impl Steps {
         for entry in &entries {
             self.1.push(leaf_hash(entry), &mut tiles);
         }
-        let erases = block % ERASE_EVERY == 0 && block >= ERASE_BACK;
+        let erases = block.is_multiple_of(ERASE_EVERY) && block >= ERASE_BACK;
         let from = block.saturating_sub(ERASE_BACK);
         let erased = self.0.get(usize::try_from(from).unwrap());
         let erase = erased.filter(|_| erases).map_or(vec![], |step| {
