@@ -23,8 +23,9 @@ pub(crate) const BLOB_NAME: &str = "dictionary/1";
 /// The dictionary itself.
 pub(crate) const BYTES: &[u8] = include_bytes!("../dictionary/1.zdict");
 
-/// With the dictionary, level 3 saves 2 % of level 1's bytes for half as much time again.
-const CHUNK_LEVEL: i32 = 1;
+/// On recorded events, against level 1: 5 to 15 % fewer bytes for 1.0 to 1.4 times the time.
+/// Level 6 saves another 5 to 17 % for more than twice the time.
+const CHUNK_LEVEL: i32 = 3;
 /// Of values without a dictionary: modules and snapshots, few and large.
 const PLAIN_LEVEL: i32 = 3;
 
