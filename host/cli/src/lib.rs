@@ -21,6 +21,7 @@ mod ingest;
 pub mod limits;
 mod output;
 mod pretty;
+mod ranges;
 mod rotate;
 mod source;
 mod tlog_proof;

@@ -3,6 +3,7 @@
 use auditchain_log::ErasureRecord;
 
 use super::finding::{Findings, Place, Rule};
+use crate::ranges::joined;
 
 /// First and last entry, and their block.
 type Missing = (u64, u64, Option<u64>);
@@ -64,19 +65,6 @@ impl Erasures {
         }
         (count, rest)
     }
-}
-
-/// The same entries in ranges that ascend and don't touch.
-fn joined(mut ranges: Vec<[u64; 2]>) -> Vec<[u64; 2]> {
-    ranges.sort_unstable();
-    let mut joined: Vec<[u64; 2]> = Vec::new();
-    for [first, last] in ranges {
-        match joined.last_mut() {
-            Some([_, end]) if first <= end.saturating_add(1) => *end = last.max(*end),
-            _ => joined.push([first, last]),
-        }
-    }
-    joined
 }
 
 #[cfg(test)]

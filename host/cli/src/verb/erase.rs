@@ -8,6 +8,7 @@ use crate::args::{EraseArgs, OutputFormat};
 use crate::error::{CliError, EXIT_HOLDS};
 use crate::http::Client;
 use crate::limits::{ERASURE_ENTRIES_MAX, JSON_ANSWER_BYTES_MAX};
+use crate::ranges::joined;
 
 #[derive(Debug, Deserialize)]
 struct Answer {
@@ -68,16 +69,8 @@ fn parse_ranges(list: &str) -> Result<Vec<[u64; 2]>, String> {
             .map(|(first, last)| [first, last])
             .ok_or_else(|| format!("--entries: {item:?} is no index and no range such as 10-20"))
     };
-    let mut ranges = list.split(',').map(range).collect::<Result<Vec<_>, _>>()?;
-    ranges.sort_unstable();
-    let mut joined: Vec<[u64; 2]> = Vec::new();
-    for [first, last] in ranges {
-        match joined.last_mut() {
-            Some([_, end]) if first <= end.saturating_add(1) => *end = last.max(*end),
-            _ => joined.push([first, last]),
-        }
-    }
-    Ok(joined)
+    let ranges = list.split(',').map(range).collect::<Result<Vec<_>, _>>()?;
+    Ok(joined(ranges))
 }
 
 /// As many entries a request as the service takes.
