@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use auditchain_guest_sdk::settings;
+use auditchain_guest_sdk::{RbacSnapshot, settings};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
@@ -16,9 +16,19 @@ use crate::tables::{
 pub struct Prepared<'a> {
     /// The settings.
     pub settings: Settings,
-    /// The snapshot; none where none is in force.
+    /// The snapshots, the oldest first; none where none is in force.
     #[serde(borrow)]
-    pub tables: Option<Tables<'a>>,
+    pub snapshots: Vec<Dated<'a>>,
+}
+
+/// A snapshot and since when it holds.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Dated<'a> {
+    /// Microseconds since 1970; the first of several holds for all times before, too.
+    pub from: i64,
+    /// What it grants.
+    #[serde(borrow)]
+    pub tables: Tables<'a>,
 }
 
 impl<'a> Prepared<'a> {
@@ -31,19 +41,24 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// Turns settings and snapshot into what [`Prepared::read`] takes.
+/// Turns settings and snapshots into what [`Prepared::read`] takes.
 ///
 /// # Errors
 /// In words that name the setting, or say how to take a snapshot.
-pub fn prepare(settings_json: &str, snapshot: Option<&[u8]>) -> Result<Vec<u8>, String> {
+pub fn prepare(settings_json: &str, snapshots: &[RbacSnapshot]) -> Result<Vec<u8>, String> {
     let settings: Settings = settings(settings_json.as_bytes())?;
-    let built = match snapshot {
-        Some(json) => Some(Columns::build(&Snapshot::parse(json)?)?),
-        None => None,
-    };
+    let mut built = Vec::with_capacity(snapshots.len());
+    for snapshot in snapshots {
+        let columns = Columns::build(&Snapshot::parse(&snapshot.json)?)?;
+        built.push((snapshot.in_force_from, columns));
+    }
+    let dated = built.iter().map(|(from, columns)| Dated {
+        from: *from,
+        tables: columns.tables(),
+    });
     let prepared = Prepared {
         settings,
-        tables: built.as_ref().map(Columns::tables),
+        snapshots: dated.collect(),
     };
     postcard::to_allocvec(&prepared).map_err(|error| format!("prepared form: {error}"))
 }

@@ -8,7 +8,7 @@
 //! [`tables`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-use auditchain_guest_sdk::{Call, Description, Guest, Verdicts, export_guest};
+use auditchain_guest_sdk::{Call, Description, Guest, RbacSnapshot, Verdicts, export_guest};
 
 pub mod compile;
 pub mod evaluate;
@@ -36,8 +36,8 @@ impl Guest for Rbac {
         needs_rbac_snapshot: true,
     };
 
-    fn prepare(settings: &str, rbac_snapshot: Option<&[u8]>) -> Result<Vec<u8>, String> {
-        compile::prepare(settings, rbac_snapshot)
+    fn prepare(settings: &str, rbac_snapshots: &[RbacSnapshot]) -> Result<Vec<u8>, String> {
+        compile::prepare(settings, rbac_snapshots)
     }
 
     fn configure(prepared: Vec<u8>) -> Result<Self, String> {

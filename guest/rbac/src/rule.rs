@@ -85,25 +85,72 @@ pub fn verify(prepared: &Prepared<'_>, call: &Call<'_>, verdicts: &mut Verdicts)
             continue;
         };
         let request = Request::parse(uri, event.verb().unwrap_or_default());
-        if let Some(tables) = prepared.tables {
-            let judge = Judge {
+        let snapshots = in_question(prepared, event);
+        if let Some(in_force) = snapshots.first() {
+            let judge = |tables| Judge {
                 settings: &prepared.settings,
                 tables,
                 event,
                 request: &request,
             };
-            match judge.decision(decision) {
+            let answers = snapshots
+                .iter()
+                .map(|tables| judge(*tables).decision(decision));
+            match mildest(answers) {
                 Answer::Agrees => {}
                 Answer::Invalid(rule, reason) => verdicts.invalid(event.subject(), rule, reason),
                 Answer::Finding(rule, reason) => verdicts.finding(event.subject(), rule, reason),
             }
-            if let Some(reason) = impersonation::not_granted(tables, event) {
+            if let Some(reason) = impersonation::not_granted(*in_force, event) {
                 verdicts.finding(event.subject(), &IMPERSONATION_NOT_GRANTED, reason);
             }
         }
         let organisation = &prepared.settings.organisation;
         organisation::observe(organisation, event, &request, verdicts);
     }
+}
+
+/// The snapshots that an apiserver may have gone by when it decided: first the one in
+/// force when the request was received; then, since caches lag, those that were in force
+/// shortly before; then the next one, for what changed since the first was taken.
+fn in_question<'a>(prepared: &Prepared<'a>, event: Event<'_>) -> Vec<Tables<'a>> {
+    let all = &prepared.snapshots;
+    let Some(received) = event.received_at() else {
+        // Of no known time: any may have been in force, the newest first.
+        return all.iter().rev().map(|dated| dated.tables).collect();
+    };
+    let at = |time: i64| {
+        let begun = all.partition_point(|dated| dated.from <= time);
+        begun.saturating_sub(1)
+    };
+    let lag = i64::from(prepared.settings.lag_seconds) * 1_000_000;
+    let (in_force, before) = (at(received), at(received.saturating_sub(lag)));
+    let order = std::iter::once(in_force)
+        .chain((before..in_force).rev())
+        .chain(std::iter::once(in_force + 1));
+    order
+        .filter_map(|index| all.get(index))
+        .map(|dated| dated.tables)
+        .collect()
+}
+
+/// What can be said when any of several snapshots may have counted: the answer by the
+/// first, unless another one lets the decision pass. Asks no further than it must.
+fn mildest(mut answers: impl Iterator<Item = Answer>) -> Answer {
+    let Some(mut mildest) = answers.next() else {
+        return Answer::Agrees;
+    };
+    for other in answers {
+        match (&mildest, other) {
+            (Answer::Agrees, _) => break,
+            (_, Answer::Agrees) => {
+                return Answer::inconclusive("RBAC changed about when the request was decided");
+            }
+            (Answer::Invalid(..), other @ Answer::Finding(..)) => mildest = other,
+            _ => {}
+        }
+    }
+    mildest
 }
 
 enum Answer {

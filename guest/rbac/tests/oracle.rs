@@ -7,6 +7,7 @@ use auditchain_guest_rbac::evaluate::{Action, Who};
 use auditchain_guest_rbac::reason::Grant;
 use auditchain_guest_rbac::request::{Request, Resource, Target};
 use auditchain_guest_rbac::rule::MASTERS;
+use auditchain_guest_sdk::testing::snapshot;
 use serde::Deserialize;
 
 #[path = "../../testdata.rs"]
@@ -59,8 +60,8 @@ struct Status {
 
 #[test]
 fn every_review_is_answered_alike() {
-    let prepared = prepare("{}", Some(&testdata::read("rbac-dump.json.gz"))).unwrap();
-    let tables = Prepared::read(&prepared).unwrap().tables.unwrap();
+    let prepared = prepare("{}", &[snapshot(testdata::read("rbac-dump.json.gz"))]).unwrap();
+    let tables = Prepared::read(&prepared).unwrap().snapshots[0].tables;
     let reviews = testdata::read("sar-oracle.jsonl.gz");
     let (mut allowed, mut denied, mut named) = (0, 0, 0);
     for line in reviews

@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 use auditchain_guest_rbac::Rbac;
 use auditchain_guest_rbac::request::Request;
 use auditchain_guest_rbac::rule::RULES;
-use auditchain_guest_sdk::testing::Fixture;
+use auditchain_guest_sdk::testing::{Fixture, snapshot};
 use auditchain_guest_sdk::{Guest as _, Subject};
 
 #[path = "../../testdata.rs"]
 mod testdata;
 
 fn guest(settings: &str) -> Rbac {
-    let snapshot = testdata::read("rbac-dump.json.gz");
-    Rbac::configure(Rbac::prepare(settings, Some(&snapshot)).unwrap()).unwrap()
+    let snapshot = snapshot(testdata::read("rbac-dump.json.gz"));
+    Rbac::configure(Rbac::prepare(settings, &[snapshot]).unwrap()).unwrap()
 }
 
 /// Every verdict of a run: rule, validity, the reason in words, user and URI.
@@ -136,7 +136,7 @@ fn the_attack_in_the_recording_is_told_by_the_organisations_rules() {
 
 #[test]
 fn without_a_snapshot_nothing_is_compared() {
-    let guest = Rbac::configure(Rbac::prepare(QUIET, None).unwrap()).unwrap();
+    let guest = Rbac::configure(Rbac::prepare(QUIET, &[]).unwrap()).unwrap();
     for run in testdata::RUNS {
         assert!(judge(&guest, run).is_empty(), "{run}");
     }

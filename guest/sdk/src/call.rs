@@ -250,6 +250,18 @@ impl<'a> Event<'a> {
         self.call.str(self.raw.reason)
     }
 
+    /// Annotation `auditchain.io/signature`: a signature over this event alone.
+    #[must_use]
+    pub fn signature(&self) -> Option<&'a str> {
+        self.call.str(self.raw.signature)
+    }
+
+    /// The event came in a batch that its sender signed.
+    #[must_use]
+    pub fn in_signed_batch(&self) -> bool {
+        self.raw.flags.contains(EventFlags::SIGNED_BATCH)
+    }
+
     /// The body is kept as the bytes that arrived; fields that could not be read are
     /// absent.
     #[must_use]

@@ -1,6 +1,6 @@
 //! What a guest is: the trait, and the macro that makes it a component.
 
-use crate::bindings::auditchain::verifier::types;
+use crate::bindings::auditchain::verifier::types::{self, RbacSnapshot};
 use crate::{Call, Severity, Verdicts};
 
 /// A rule that verdicts refer to.
@@ -35,7 +35,7 @@ pub struct Description {
     pub version: &'static str,
     /// Every rule that a verdict of this guest can name.
     pub rules: &'static [Rule],
-    /// True: [`Guest::prepare`] wants the RBAC snapshot.
+    /// True: [`Guest::prepare`] wants the RBAC snapshots.
     pub needs_rbac_snapshot: bool,
 }
 
@@ -86,8 +86,8 @@ pub trait Guest: Sized {
     ///
     /// # Errors
     /// In words that name the setting; the policy is refused.
-    fn prepare(settings: &str, rbac_snapshot: Option<&[u8]>) -> Result<Vec<u8>, String> {
-        let _ = rbac_snapshot;
+    fn prepare(settings: &str, rbac_snapshots: &[RbacSnapshot]) -> Result<Vec<u8>, String> {
+        let _ = rbac_snapshots;
         Self::configure(settings.into())?;
         Ok(settings.into())
     }
@@ -139,9 +139,9 @@ macro_rules! export_guest {
 
                 fn prepare(
                     settings: String,
-                    rbac_snapshot: Option<Vec<u8>>,
+                    rbac_snapshots: Vec<types::RbacSnapshot>,
                 ) -> Result<Vec<u8>, String> {
-                    <super::$guest as $crate::Guest>::prepare(&settings, rbac_snapshot.as_deref())
+                    <super::$guest as $crate::Guest>::prepare(&settings, &rbac_snapshots)
                 }
 
                 fn configure(prepared: Vec<u8>) -> Result<(), String> {

@@ -54,6 +54,8 @@ pub use call::{Call, Event};
 pub use guest::{Description, Guest, Rule, run};
 pub use settings::settings;
 pub use time::timestamp;
-pub use types::{Level, LogLevel, Severity, SignatureAlgorithm, Stage, Subject, Verdict};
+pub use types::{
+    Level, LogLevel, RbacSnapshot, Severity, SignatureAlgorithm, Stage, Subject, Verdict,
+};
 pub use user::User;
 pub use verdicts::Verdicts;

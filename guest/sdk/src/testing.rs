@@ -38,6 +38,15 @@ pub fn take_log() -> Vec<(LogLevel, String)> {
     LINES.with_borrow_mut(std::mem::take)
 }
 
+/// The one RBAC snapshot, in force at all times.
+#[must_use]
+pub fn snapshot(json: impl Into<Vec<u8>>) -> types::RbacSnapshot {
+    types::RbacSnapshot {
+        in_force_from: 0,
+        json: json.into(),
+    }
+}
+
 /// A call of `verify` in the making. Its parts are public: change what you test.
 #[derive(Debug, Clone)]
 pub struct Fixture {
@@ -64,8 +73,9 @@ impl Fixture {
                     watermark: None,
                 }],
                 batches: Vec::new(),
+                sender_keys: Vec::new(),
                 earlier: Vec::new(),
-                rbac_snapshot: None,
+                window_start: None,
             },
             slice: types::Slice {
                 strings: vec![String::new()],
@@ -194,6 +204,7 @@ impl Fixture {
                 .unwrap_or(0),
             decision: self.optional(view.annotations.decision.as_ref()),
             reason: self.optional(view.annotations.reason.as_ref()),
+            signature: self.optional(view.annotations.signature.as_ref()),
             body_size: 0,
             flags,
         }
@@ -299,6 +310,8 @@ struct AnnotationsView<'a> {
     decision: Option<Cow<'a, str>>,
     #[serde(rename = "authorization.k8s.io/reason")]
     reason: Option<Cow<'a, str>>,
+    #[serde(rename = "auditchain.io/signature")]
+    signature: Option<Cow<'a, str>>,
     #[serde(rename = "audit.k8s.io/truncated")]
     truncated: Option<IgnoredAny>,
 }
@@ -388,8 +401,8 @@ mod tests {
     fn a_guest_runs_natively_with_its_imports() {
         let mut fixture = Fixture::new(0);
         fixture.push(EVENT.as_bytes());
-        let prepared = Echo::prepare("{}", None).unwrap();
-        assert!(Echo::prepare("[", None).is_err());
+        let prepared = Echo::prepare("{}", &[]).unwrap();
+        assert!(Echo::prepare("[", &[]).is_err());
         let verdicts = fixture.run(&Echo::configure(prepared).unwrap());
         assert_eq!(verdicts[0].reason, EVENT.len().to_string());
         assert_eq!(take_log().len(), 1);

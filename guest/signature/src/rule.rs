@@ -199,6 +199,8 @@ mod tests {
             algorithm: SignatureAlgorithm::EcdsaP256Sha256,
             public_key: key.verifying_key().to_public_key_der().unwrap().into_vec(),
             signature: signature.to_der().as_bytes().to_vec(),
+            last_sequence: None,
+            repeated: false,
         }
     }
 
@@ -319,8 +321,8 @@ mod tests {
 
     #[test]
     fn settings_are_none() {
-        assert!(SignatureGuest::prepare("{}", None).is_ok());
-        let error = SignatureGuest::prepare(r#"{"curve":"P-256"}"#, None).unwrap_err();
+        assert!(SignatureGuest::prepare("{}", &[]).is_ok());
+        let error = SignatureGuest::prepare(r#"{"curve":"P-256"}"#, &[]).unwrap_err();
         assert!(error.contains("curve"), "{error}");
     }
 }

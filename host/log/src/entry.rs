@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
 use crate::record::{
-    BatchRecord, BodyCommitment, ErasureRecord, EventRecord, KeyRecord, PolicyRecord, RbacRecord,
-    RejectionRecord, SealRecord, Verdict,
+    BatchRecord, BodyCommitment, ErasureRecord, EventRecord, GapRecord, KeyRecord, PolicyRecord,
+    RbacRecord, RejectionRecord, SealRecord, Verdict,
 };
 use crate::time::Timestamp;
 
@@ -75,6 +75,8 @@ pub enum Payload {
     },
     /// The whole policy set in force from here.
     Policy {
+        /// What ran them, on which alone depends when fuel and memory are used up.
+        engine: String,
         /// In the order in which they are asked.
         policies: Vec<PolicyRecord>,
     },
@@ -84,6 +86,13 @@ pub enum Payload {
     Key(KeyRecord),
     /// Bodies that are gone from here.
     Erasure(ErasureRecord),
+    /// Batches that never came; the batch after them follows.
+    Gap {
+        /// Whose.
+        source: String,
+        /// Which.
+        gap: GapRecord,
+    },
     /// A refused batch.
     Rejection {
         /// Who sent it.
@@ -154,6 +163,7 @@ impl Entry {
             Payload::Rbac(_) => "rbac",
             Payload::Key(_) => "key",
             Payload::Erasure(_) => "erasure",
+            Payload::Gap { .. } => "gap",
             Payload::Rejection { .. } => "rejection",
         }
     }
@@ -209,9 +219,13 @@ pub(crate) struct Wire<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<Cow<'a, BodyCommitment>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) engine: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) erasure: Option<Cow<'a, ErasureRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) event: Option<Cow<'a, EventRecord>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gap: Option<Cow<'a, GapRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<Cow<'a, KeyRecord>>,
     pub(crate) kind: Cow<'a, str>,
@@ -241,8 +255,10 @@ impl<'a> Wire<'a> {
             batch: None,
             block,
             body: None,
+            engine: None,
             erasure: None,
             event: None,
+            gap: None,
             key: None,
             kind: kind.into(),
             policies: None,
@@ -280,10 +296,17 @@ impl<'a> Wire<'a> {
                 wire.batch = Some(Cow::Borrowed(batch));
             }
             Payload::Seal { seal, .. } => wire.seal = Some(Cow::Borrowed(seal)),
-            Payload::Policy { policies } => wire.policies = Some(policies.into()),
+            Payload::Policy { engine, policies } => {
+                wire.engine = Some(engine.into());
+                wire.policies = Some(policies.into());
+            }
             Payload::Rbac(rbac) => wire.rbac = Some(Cow::Borrowed(rbac)),
             Payload::Key(key) => wire.key = Some(Cow::Borrowed(key)),
             Payload::Erasure(erasure) => wire.erasure = Some(Cow::Borrowed(erasure)),
+            Payload::Gap { source, gap } => {
+                wire.source = Some(source.into());
+                wire.gap = Some(Cow::Borrowed(gap));
+            }
             Payload::Rejection {
                 source, rejection, ..
             } => {
@@ -320,11 +343,16 @@ impl<'a> Wire<'a> {
                     verdict: self.verdict?.into_owned(),
                 },
                 "policy" => Payload::Policy {
+                    engine: self.engine?.into_owned(),
                     policies: self.policies?.into_owned(),
                 },
                 "rbac" => Payload::Rbac(self.rbac?.into_owned()),
                 "key" => Payload::Key(self.key?.into_owned()),
                 "erasure" => Payload::Erasure(self.erasure?.into_owned()),
+                "gap" => Payload::Gap {
+                    source: self.source?.into_owned(),
+                    gap: self.gap?.into_owned(),
+                },
                 "rejection" => Payload::Rejection {
                     source: self.source?.into_owned(),
                     rejection: self.rejection?.into_owned(),

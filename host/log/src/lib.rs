@@ -48,9 +48,9 @@ pub use key::{KeyError, SignerKey, VerifierKey};
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, sign_note};
 pub use proof::{ProofError, verify_consistency, verify_inclusion};
 pub use record::{
-    BatchRecord, BodyCommitment, ErasureRecord, EventRecord, Finding, KeyRecord, KeyRole, KeyState,
-    LimitsRecord, MAX_ERASURE_RANGES, MAX_FIELD_BYTES, MAX_FINDINGS, Mode, PolicyRecord,
-    RbacRecord, RejectionRecord, SealRecord, Severity, Verdict,
+    BatchRecord, BodyCommitment, ErasureRecord, EventRecord, Finding, GapRecord, KeyRecord,
+    KeyRole, KeyState, LimitsRecord, MAX_ERASURE_RANGES, MAX_FIELD_BYTES, MAX_FINDINGS, Mode,
+    PolicyRecord, RbacRecord, RejectionRecord, SealRecord, Severity, Verdict,
 };
 pub use source::{MAX_SOURCE_NAME_BYTES, check_source_name};
 pub use tile::{

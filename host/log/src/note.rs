@@ -199,7 +199,7 @@ impl fmt::Display for Note {
 
 /// Writes the note over `text`, which ends in a newline, signed by all of `keys`.
 #[must_use]
-pub fn sign_note(text: &str, keys: &[SignerKey]) -> String {
+pub fn sign_note<'k>(text: &str, keys: impl IntoIterator<Item = &'k SignerKey>) -> String {
     let mut note = String::from(text);
     note.push('\n');
     for key in keys {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
 use crate::json::{EventView, TimeView};
+use crate::time::Timestamp;
 
 /// Longest string of an event that goes into the leaf; a longer one is left to the
 /// body. Eight such fields of control characters, six bytes each once escaped, stay
@@ -249,16 +250,24 @@ pub enum Mode {
 pub struct RbacRecord {
     /// SHA-256 of the snapshot, kept by this digest.
     pub digest: Hash,
+    /// Requests received from here on are judged by it, until the next one's.
+    pub from: Timestamp,
     /// Bytes.
     pub size: u64,
 }
 
 /// A key's life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct KeyRecord {
     /// A vkey (log), or base64 of the DER SubjectPublicKeyInfo (sender).
     pub key: String,
+    /// A sender's: what is signed later is not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// A sender's: what is signed earlier is not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// What it signs.
     pub role: KeyRole,
     /// The sender's source.
@@ -312,6 +321,19 @@ impl ErasureRecord {
             .all(|[first, last]| first <= last && *last < index);
         (1..=MAX_ERASURE_RANGES).contains(&ranges.len()) && apart && ordered
     }
+}
+
+/// Batches of a sender that never came: the numbers between the largest one that was
+/// accepted from it and the batch that follows this entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GapRecord {
+    /// The first number that is missing.
+    pub first: u64,
+    /// SHA-256 of the sender's SubjectPublicKeyInfo.
+    pub key: Hash,
+    /// The last number that is missing.
+    pub last: u64,
 }
 
 /// A refused request.

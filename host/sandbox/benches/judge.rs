@@ -8,7 +8,7 @@ use std::{hint::black_box, num::NonZeroUsize};
 use auditchain_sandbox::{
     Engine, EngineOptions, PolicySet, PolicySpec, SourceInput, default_policies,
 };
-use common::recorded::{Seal, Window, block, inputs, rbac_snapshot, recorded};
+use common::recorded::{Seal, Window, block, inputs, rbac_snapshot, recorded, snapshot};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn engine(workers: usize) -> Engine {
@@ -20,7 +20,7 @@ fn engine(workers: usize) -> Engine {
 }
 
 fn load(engine: &Engine, specs: &[PolicySpec]) -> PolicySet {
-    PolicySet::load(engine, specs, Some(&rbac_snapshot())).expect("loads")
+    PolicySet::load(engine, specs, &[snapshot(&rbac_snapshot())]).expect("loads")
 }
 
 fn judge(criterion: &mut Criterion) {

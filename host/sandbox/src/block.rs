@@ -20,10 +20,13 @@ pub struct BlockInput<'a> {
     pub sources: &'a [SourceInput<'a>],
     /// Signed batches.
     pub batches: &'a [BatchInput<'a>],
+    /// Keys in force of the sources.
+    pub sender_keys: &'a [SenderKeyInput],
     /// The events, in the order of the log.
     pub events: &'a [EventInput<'a>],
-    /// SHA-256 of the RBAC snapshot in force, hex.
-    pub rbac_snapshot: Option<&'a str>,
+    /// Since when [`EventInput::earlier`] knows every event, microseconds; none: since
+    /// the log began.
+    pub window_start_us: Option<i64>,
 }
 
 /// The signed checkpoint of the block before, and what it must say.
@@ -78,6 +81,23 @@ pub struct BatchInput<'a> {
     pub public_key: &'a [u8],
     /// The signature.
     pub signature: &'a [u8],
+    /// Largest number accepted from this source and key in earlier blocks.
+    pub last_sequence: Option<u64>,
+    /// True: an earlier batch of this block, of this source and key, has the number too.
+    pub repeated: bool,
+}
+
+/// A key that a source may sign with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderKeyInput {
+    /// Index into [`BlockInput::sources`].
+    pub source: u32,
+    /// SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
+    /// Microseconds since 1970; none: from its entry on.
+    pub not_before_us: Option<i64>,
+    /// Microseconds since 1970; none: until an entry ends it.
+    pub not_after_us: Option<i64>,
 }
 
 /// An event.
@@ -91,8 +111,19 @@ pub struct EventInput<'a> {
     pub body: &'a [u8],
     /// True: the body is the bytes that arrived.
     pub undecodable: bool,
+    /// True: it came in a batch that its sender signed.
+    pub in_signed_batch: bool,
     /// Other stages of the same request, seen before it.
     pub earlier: &'a [EarlierStage],
+}
+
+/// An RBAC snapshot that events are judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct RbacSnapshot<'a> {
+    /// Microseconds since 1970.
+    pub in_force_from_us: i64,
+    /// As `kubectl get -o json` writes it.
+    pub json: &'a [u8],
 }
 
 /// Stage of a request.

@@ -25,6 +25,12 @@ use crate::{limits::MAX_MEMORY_BYTES, load::Compiled};
 const MAX_WORKERS: usize = 64;
 /// Stack of WebAssembly code; part of what a verdict can depend on.
 const WASM_STACK_BYTES: usize = 512 << 10;
+/// What a verdict can depend on besides module, settings and input: where fuel, memory
+/// and stack run out, which another version of the engine counts otherwise. It is in the
+/// log, so that who runs it again knows whether to expect the same of guests that ran
+/// out. Changes with wasmtime's version and with `config` below.
+pub const ENGINE_ID: &str = "wasmtime-48/1";
+
 /// A worker's stack: the guest's and the host's below and above it.
 const WORKER_STACK_BYTES: usize = 4 << 20;
 /// How often deadlines are looked at.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use wasmtime::Store;
 
 use crate::{
-    Engine,
+    Engine, RbacSnapshot,
     bindings::{
         Verifier, VerifierPre,
-        auditchain::verifier::types::{Context, Description, Slice, Verdict},
+        auditchain::verifier::types::{self, Context, Description, Slice, Verdict},
     },
     engine::Slot,
     failure::{Failure, FailureKind},
@@ -91,10 +91,17 @@ impl<'e> Instance<'e> {
     pub(crate) fn prepare(
         &mut self,
         settings: &str,
-        rbac_snapshot: Option<&[u8]>,
+        rbac_snapshots: &[RbacSnapshot<'_>],
     ) -> Result<Result<Vec<u8>, String>, Failure> {
+        let snapshots: Vec<_> = rbac_snapshots
+            .iter()
+            .map(|snapshot| types::RbacSnapshot {
+                in_force_from: snapshot.in_force_from_us,
+                json: snapshot.json,
+            })
+            .collect();
         self.verifier
-            .call_prepare(&mut self.store, settings, rbac_snapshot)
+            .call_prepare(&mut self.store, settings, &snapshots)
             .map_err(|error| Failure::of_call(&error))
     }
 

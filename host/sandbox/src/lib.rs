@@ -8,7 +8,8 @@
 //!
 //! Reading order: [`PolicySpec`] (what an author writes), [`PolicySet::load`] (what
 //! is checked), [`BlockInput`] (what is judged), [`PolicySet::judge`] (how), and
-//! [`BlockVerdict`] (what comes out). [`Engine`] fixes what could make two machines
+//! [`BlockVerdict`] (what comes out). [`History`] keeps what the log knew before a
+//! block, alike for who writes the log and who re-executes it. [`Engine`] fixes what could make two machines
 //! disagree.
 //!
 //! Invariants:
@@ -27,6 +28,7 @@ mod builtin;
 mod description;
 mod engine;
 mod failure;
+mod history;
 mod imports;
 mod instance;
 mod judge;
@@ -45,16 +47,20 @@ pub use auditchain_log::{
 
 pub use answer::{MAX_SIG_BYTES, MAX_VERDICTS_PER_SUBJECT};
 pub use block::{
-    BatchInput, BlockInput, EarlierStage, EventInput, PreviousSeal, SignatureAlgorithm,
-    SourceInput, Stage,
+    BatchInput, BlockInput, EarlierStage, EventInput, PreviousSeal, RbacSnapshot, SenderKeyInput,
+    SignatureAlgorithm, SourceInput, Stage,
 };
 pub use builtin::{builtin_module, default_policies};
 pub use description::{
     Description, DescriptionError, MAX_GUEST_NAME_BYTES, MAX_RULE_ID_BYTES, MAX_RULES,
     MAX_TITLE_BYTES, Rule,
 };
-pub use engine::{Engine, EngineError, EngineOptions};
+pub use engine::{ENGINE_ID, Engine, EngineError, EngineOptions};
 pub use failure::{Failure, FailureKind};
+pub use history::{
+    BlockHeader, EventContent, History, MAX_RBAC_SNAPSHOTS, PoliciesInForce, SignedBatch,
+    SubmittedBatch, SubmittedEvent, WINDOW_EVENTS_MAX, WINDOW_SECONDS_MAX, key_digest,
+};
 pub use instance::MAX_TEXT_BYTES;
 pub use limits::{
     Limits, LimitsError, MAX_FUEL, MAX_MEMORY_BYTES, MAX_OUTPUT_BYTES, MAX_SLICE_EVENTS,
@@ -70,4 +76,4 @@ pub use spec::{
     PolicySpec, SpecError,
 };
 pub use state::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES};
-pub use verdict::{BlockVerdict, Finding, PolicyCost, PolicyFailure};
+pub use verdict::{BlockVerdict, Finding, InOrder, PolicyCost, PolicyFailure, record};

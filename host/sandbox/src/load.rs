@@ -10,7 +10,7 @@ use wasmtime::component::{Component, Linker, types::ComponentItem};
 
 use crate::{
     Description, DescriptionError, Engine, Failure, FailureKind, LimitsError, LoadedPolicy,
-    PolicySpec,
+    PolicySpec, RbacSnapshot,
     bindings::VerifierPre,
     imports::{self, BODY_FUNCTION, HOST_INTERFACE, TYPES_INTERFACE},
     instance::{Grant, Instance, cut},
@@ -23,7 +23,8 @@ use crate::{
 pub const MAX_MODULE_BYTES: usize = 16 << 20;
 /// Size of the settings as JSON.
 pub const MAX_SETTINGS_BYTES: usize = 1 << 20;
-/// Size of an RBAC snapshot; that of a large cluster has some 10 MB.
+/// Size of an RBAC snapshot, or of all that are in question together; that of a large
+/// cluster has some 10 MB.
 pub const MAX_RBAC_SNAPSHOT_BYTES: usize = 64 << 20;
 /// Size of what `prepare` returns; every fresh instance copies it.
 pub const MAX_PREPARED_BYTES: usize = 16 << 20;
@@ -66,7 +67,7 @@ pub enum LoadProblem {
     /// Settings that are no canonical JSON.
     #[error("its settings cannot be written as canonical JSON: {0}")]
     Settings(String),
-    /// A snapshot over [`MAX_RBAC_SNAPSHOT_BYTES`].
+    /// Snapshots over [`MAX_RBAC_SNAPSHOT_BYTES`].
     #[error("the RBAC snapshot has {0} bytes; at most {MAX_RBAC_SNAPSHOT_BYTES} are allowed")]
     RbacSnapshotTooLarge(usize),
     /// A module over [`MAX_MODULE_BYTES`].
@@ -114,16 +115,16 @@ pub enum LoadProblem {
 pub(crate) fn load(
     engine: &Engine,
     spec: &PolicySpec,
-    rbac_snapshot: Option<&[u8]>,
+    rbac_snapshots: &[RbacSnapshot<'_>],
 ) -> Result<LoadedPolicy, LoadProblem> {
     if !is_policy_name(&spec.name) {
         return Err(LoadProblem::Name);
     }
     spec.limits.check()?;
     let settings = canonical(&spec.settings)?;
-    if let Some(size) = rbac_snapshot.map(<[u8]>::len)
-        && size > MAX_RBAC_SNAPSHOT_BYTES
-    {
+    let size = rbac_snapshots.iter().map(|snapshot| snapshot.json.len());
+    let size = size.fold(0, usize::saturating_add);
+    if size > MAX_RBAC_SNAPSHOT_BYTES {
         return Err(LoadProblem::RbacSnapshotTooLarge(size));
     }
     let module_digest = Sha256::digest(&spec.module).into();
@@ -134,8 +135,12 @@ pub(crate) fn load(
 
     let name: Arc<str> = spec.name.as_str().into();
     let description = describe(engine, &guest, &name)?;
-    let snapshot = rbac_snapshot.filter(|_| description.needs_rbac_snapshot);
-    let prepared = prepare(engine, &guest, &name, &settings, snapshot)?;
+    let snapshots = if description.needs_rbac_snapshot {
+        rbac_snapshots
+    } else {
+        &[]
+    };
+    let prepared = prepare(engine, &guest, &name, &settings, snapshots)?;
     let policy = LoadedPolicy {
         name,
         module_digest,
@@ -252,10 +257,10 @@ fn prepare(
     guest: &VerifierPre<State>,
     policy: &Arc<str>,
     settings: &str,
-    rbac_snapshot: Option<&[u8]>,
+    rbac_snapshots: &[RbacSnapshot<'_>],
 ) -> Result<Vec<u8>, LoadProblem> {
     start(engine, guest, policy)
-        .and_then(|mut instance| instance.prepare(settings, rbac_snapshot))
+        .and_then(|mut instance| instance.prepare(settings, rbac_snapshots))
         .map_err(LoadProblem::Prepare)?
         .map_err(|refusal| LoadProblem::PrepareRefused(cut(refusal)))
 }

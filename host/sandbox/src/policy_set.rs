@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     BlockInput, BlockVerdict, Description, Engine, Limits, LoadError, LoadProblem, Mode,
-    PolicySpec, bindings::VerifierPre, instance::Grant, judge, load, state::State,
+    PolicySpec, RbacSnapshot, bindings::VerifierPre, instance::Grant, judge, load, state::State,
 };
 
 /// Policies of a set. Each runs on every event.
@@ -31,15 +31,15 @@ pub struct LoadedPolicy {
 }
 
 impl PolicySet {
-    /// Compiles and prepares the policies, in their order. The RBAC snapshot
-    /// (`kubectl get -o json`) goes to the guests that ask for one.
+    /// Compiles and prepares the policies, in their order. The RBAC snapshots, the
+    /// oldest first, go to the guests that ask for them.
     ///
     /// # Errors
     /// The first policy that cannot be loaded.
     pub fn load(
         engine: &Engine,
         specs: &[PolicySpec],
-        rbac_snapshot: Option<&[u8]>,
+        rbac_snapshots: &[RbacSnapshot<'_>],
     ) -> Result<Self, LoadError> {
         let mut names = HashSet::new();
         let policies = specs
@@ -51,7 +51,7 @@ impl PolicySet {
                 } else if !names.insert(spec.name.as_str()) {
                     Err(LoadProblem::DuplicateName)
                 } else {
-                    load::load(engine, spec, rbac_snapshot)
+                    load::load(engine, spec, rbac_snapshots)
                 };
                 loaded.map_err(|problem| LoadError {
                     policy: spec.name.clone(),

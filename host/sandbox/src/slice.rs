@@ -70,6 +70,7 @@ pub(crate) struct SliceTables<'a> {
     earlier: Vec<types::EarlierStage>,
     wit_batches: Vec<types::Batch<'a>>,
     sources: Vec<types::Source<'a>>,
+    sender_keys: Vec<types::SenderKey<'a>>,
     seal_keys: Vec<&'a str>,
     bodies: OnceLock<Bodies>,
 }
@@ -115,6 +116,16 @@ impl<'a> SliceTables<'a> {
                     watermark: source.watermark_us,
                 })
                 .collect(),
+            sender_keys: block
+                .sender_keys
+                .iter()
+                .map(|key| types::SenderKey {
+                    source: key.source,
+                    public_key: &key.public_key,
+                    not_before: key.not_before_us,
+                    not_after: key.not_after_us,
+                })
+                .collect(),
             seal_keys: seal.map_or_else(Vec::new, |seal| {
                 seal.keys.iter().map(String::as_str).collect()
             }),
@@ -155,8 +166,9 @@ impl<'a> SliceTables<'a> {
             }),
             sources: &self.sources,
             batches: &self.wit_batches,
+            sender_keys: &self.sender_keys,
             earlier: &self.earlier,
-            rbac_snapshot: block.rbac_snapshot,
+            window_start: block.window_start_us,
         }
     }
 
@@ -247,6 +259,7 @@ impl<'a> Table<'a> {
             code: view.code.unwrap_or(0),
             decision: self.optional(view.decision.as_ref()),
             reason: self.optional(view.reason.as_ref()),
+            signature: self.optional(view.signature.as_ref()),
             body_size: index(event.body.len()),
             flags: flags(event),
         }
@@ -281,6 +294,7 @@ fn flags(event: &EventInput<'_>) -> types::EventFlags {
             event.view.impersonated_user.is_some(),
             types::EventFlags::IMPERSONATED,
         ),
+        (event.in_signed_batch, types::EventFlags::SIGNED_BATCH),
     ] {
         if is_set {
             flags |= flag;
@@ -321,6 +335,8 @@ fn wit_batch<'a>(batch: &'a BatchInput<'_>) -> types::Batch<'a> {
         },
         public_key: batch.public_key,
         signature: batch.signature,
+        last_sequence: batch.last_sequence,
+        repeated: batch.repeated,
     }
 }
 
@@ -348,6 +364,7 @@ fn string_bytes(view: &EventView<'_>) -> usize {
         + view.object_ref.as_ref().map_or(0, of_object)
         + of(&view.decision)
         + of(&view.reason)
+        + of(&view.signature)
 }
 
 /// A count of things in memory that each take several bytes; 2^32 of them would

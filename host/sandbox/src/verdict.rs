@@ -2,6 +2,8 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
+use auditchain_log::{MAX_FINDINGS, Verdict};
+
 use crate::{Failure, Severity};
 
 /// What the policies found in a block.
@@ -81,4 +83,56 @@ pub struct PolicyCost {
     pub time: Duration,
     /// Log lines that were over the limit.
     pub log_lines_dropped: u64,
+}
+
+/// The verdict over one subject: invalid if any finding is. A finding's reason is not
+/// part of it: it may name people, and comes again by re-execution.
+#[must_use]
+pub fn record<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Verdict {
+    let mut all: Vec<&Finding> = findings.into_iter().collect();
+    let valid = all.iter().all(|finding| finding.valid);
+    if all.len() > MAX_FINDINGS {
+        // What refuses it first, then the worst.
+        all.sort_by_key(|finding| (finding.valid, std::cmp::Reverse(finding.severity)));
+        all.truncate(MAX_FINDINGS);
+    }
+    let findings = all.iter().map(|finding| auditchain_log::Finding {
+        policy: finding.policy.to_string(),
+        rule: finding.rule.to_string(),
+        severity: finding.severity,
+        sig: finding.sig.clone(),
+    });
+    Verdict {
+        findings: findings.collect(),
+        valid,
+    }
+}
+
+/// Walks findings that are sorted by subject, one subject after the other.
+#[derive(Debug)]
+pub struct InOrder<'f> {
+    subject: u32,
+    rest: &'f [(u32, Finding)],
+}
+
+impl<'f> InOrder<'f> {
+    /// Before the first subject; the findings are sorted by subject.
+    #[must_use]
+    pub fn new(findings: &'f [(u32, Finding)]) -> Self {
+        Self {
+            subject: 0,
+            rest: findings,
+        }
+    }
+
+    /// The findings of the next subject.
+    pub fn next_subject(&mut self) -> impl Iterator<Item = &'f Finding> + Clone + use<'f> {
+        let end = self
+            .rest
+            .partition_point(|(subject, _)| *subject <= self.subject);
+        let (found, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        self.subject += 1;
+        found.iter().map(|(_, finding)| finding)
+    }
 }

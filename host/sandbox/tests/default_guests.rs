@@ -7,13 +7,16 @@ use auditchain_sandbox::{
     BatchInput, BlockVerdict, Engine, EngineOptions, PolicySet, PolicySpec, SignatureAlgorithm,
     SourceInput, default_policies,
 };
-use common::recorded::{RecordedBody, Seal, Window, block, inputs, rbac_snapshot, recorded};
+use common::recorded::{
+    RecordedBody, Seal, Window, block, inputs, rbac_snapshot, recorded, snapshot,
+};
 use p256::pkcs8::EncodePublicKey as _;
 
 const SECOND_US: i64 = 1_000_000;
 
 fn load(engine: &Engine, specs: &[PolicySpec]) -> PolicySet {
-    PolicySet::load(engine, specs, Some(&rbac_snapshot())).expect("the default policies load")
+    PolicySet::load(engine, specs, &[snapshot(&rbac_snapshot())])
+        .expect("the default policies load")
 }
 
 fn defaults() -> PolicySet {
@@ -163,6 +166,8 @@ fn a_batch_signature_is_checked() {
             algorithm: SignatureAlgorithm::EcdsaP256Sha256,
             public_key: public_key.as_bytes(),
             signature: &signature,
+            last_sequence: None,
+            repeated: false,
         }];
         let verdict = set.judge(&block(&seal, &sources, &batches, &[], SECOND_US));
         assert_eq!(verdict.failures, []);

@@ -51,6 +51,7 @@ fn full<'a>(id: &'a str, groups: &[&'a str]) -> EventView<'a> {
         stage_timestamp: time(-2),
         decision: text("allow"),
         reason: text("RBAC: allowed"),
+        signature: None,
         truncated: true,
         ambiguous: false,
     }
@@ -84,6 +85,7 @@ fn with_events<T>(count: usize, judge: impl FnOnce(&[EventInput<'_>]) -> T) -> T
             view,
             body: b"{}",
             undecodable: index % 5 == 0,
+            in_signed_batch: false,
             earlier: if index % 4 == 1 { EARLIER } else { &[] },
         })
         .collect();
@@ -146,7 +148,7 @@ fn engines_with_other_options_agree() {
     })
     .expect("an engine");
     let one = load(&policies()).expect("loads");
-    let two = PolicySet::load(&other, &policies(), None).expect("loads");
+    let two = PolicySet::load(&other, &policies(), &[]).expect("loads");
     for count in [0, 1, 2, 300] {
         let (one, two) = (judge(&one, count), judge(&two, count));
         assert!(one.same_findings(&two), "{count} events");

@@ -174,7 +174,7 @@ fn the_backstop_ends_what_fuel_does_not_and_says_so() {
         },
         ..hostile("bad", "spin")
     };
-    let set = PolicySet::load(&engine, &[spec], None).expect("loads");
+    let set = PolicySet::load(&engine, &[spec], &[]).expect("loads");
     let views = ["a", "b"].map(view);
     let events = events(&views);
     let started = Instant::now();
@@ -310,6 +310,8 @@ fn a_block_without_events_is_judged_once_for_its_seal_and_batches() {
         algorithm: SignatureAlgorithm::Sm2Sm3,
         public_key: b"key",
         signature: b"signature",
+        last_sequence: None,
+        repeated: false,
     }];
     let mut input = block(&[]);
     input.previous_seal = Some(PreviousSeal {
@@ -353,6 +355,8 @@ fn batches_and_the_seal_go_with_their_slice() {
         algorithm: SignatureAlgorithm::EcdsaP256Sha256,
         public_key: b"key",
         signature: b"signature",
+        last_sequence: None,
+        repeated: false,
     };
     // The last one is past the end: none of its events is new.
     let batches = [batch(0, 10), batch(2, 11), batch(4, 12)];

@@ -8,7 +8,7 @@ use auditchain_sandbox::{
     FailureKind, Limits, LimitsError, LoadProblem, MAX_MODULE_BYTES, MAX_POLICIES,
     MAX_RBAC_SNAPSHOT_BYTES, MAX_SETTINGS_BYTES, MAX_TEXT_BYTES, PolicySet, PolicySpec,
 };
-use common::{engine, hostile, hostile_module, load};
+use common::{engine, hostile, hostile_module, load, recorded::snapshot};
 use wasm_encoder::{
     Alias, CanonicalFunctionSection, CodeSection, Component, ComponentAliasSection,
     ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentTypeRef,
@@ -219,9 +219,9 @@ fn configure_is_tried_within_the_limits_of_the_policy() {
 fn a_snapshot_goes_only_to_guests_that_ask_for_it() {
     // The guest refuses a snapshot; it does not ask for one.
     let specs = [hostile("bad", "prepare-snapshot")];
-    assert!(PolicySet::load(engine(), &specs, Some(b"{}")).is_ok());
+    assert!(PolicySet::load(engine(), &specs, &[snapshot(b"{}")]).is_ok());
     let large = vec![b' '; MAX_RBAC_SNAPSHOT_BYTES + 1];
-    let error = PolicySet::load(engine(), &specs, Some(&large)).expect_err("too large");
+    let error = PolicySet::load(engine(), &specs, &[snapshot(&large)]).expect_err("too large");
     assert_eq!(
         error.problem,
         LoadProblem::RbacSnapshotTooLarge(large.len())

@@ -2,7 +2,7 @@
 //! they are on disk. Today an alert is a line of the service's log (target
 //! `auditchain::alert`, level WARN) and a metric; route either to your pager.
 
-use auditchain_log::{RejectionRecord, Severity};
+use auditchain_log::{GapRecord, RejectionRecord, Severity};
 use auditchain_sandbox::Finding;
 
 use crate::metrics::{FindingLabels, Metrics};
@@ -18,6 +18,7 @@ const BLOCK_ALERTS_MAX: usize = 64;
 pub(crate) struct Alerts {
     found: Vec<(u64, Option<String>, Finding)>,
     refused: Vec<(u64, String, RejectionRecord)>,
+    gaps: Vec<(String, GapRecord)>,
 }
 
 impl Alerts {
@@ -35,6 +36,10 @@ impl Alerts {
 
     pub(crate) fn refused(&mut self, index: u64, source: &str, record: &RejectionRecord) {
         self.refused.push((index, source.into(), record.clone()));
+    }
+
+    pub(crate) fn gap(&mut self, source: &str, gap: &GapRecord) {
+        self.gaps.push((source.into(), gap.clone()));
     }
 
     pub(crate) fn send(self, metrics: &Metrics) {
@@ -68,6 +73,12 @@ impl Alerts {
             lines += 1;
             if lines <= BLOCK_ALERTS_MAX {
                 tracing::warn!(target: "auditchain::alert", index, source, status = record.status, reason = record.reason, "request refused");
+            }
+        }
+        for (source, gap) in &self.gaps {
+            lines += 1;
+            if lines <= BLOCK_ALERTS_MAX {
+                tracing::warn!(target: "auditchain::alert", source, first = gap.first, last = gap.last, key = %gap.key, "batches are missing");
             }
         }
         if lines > BLOCK_ALERTS_MAX {

@@ -1,10 +1,11 @@
 //! One block under construction: entries are encoded, chained and hashed into the
 //! tree in their order; what the store needs is collected on the way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auditchain_log::{
-    BodyCommitment, EntryError, Payload, SignerKey, TileId, Timestamp, leaf_hash, sign_note,
+    BodyCommitment, EntryError, Hash, Payload, SignerKey, TileId, Timestamp, leaf_hash, sign_note,
 };
 use auditchain_store::{
     AppendError, BlockWrite, ChunkError, Chunker, EncodedChunk, Epoch, EventParts, Head, Store,
@@ -12,6 +13,7 @@ use auditchain_store::{
 };
 
 use crate::fresh::FreshError;
+use crate::in_force::{self, Changes};
 use crate::keys::{self, KeysError};
 use crate::published::Published;
 use crate::state::LogState;
@@ -138,9 +140,24 @@ impl<'a> Block<'a> {
         index
     }
 
-    /// Notes an event that this block writes. Only what was accepted moves the
-    /// source's watermark, and never past the block's time: a sender whose clock runs
-    /// ahead must not make its later events look backdated.
+    /// Adds entries that put something in force, and keeps the values that they name.
+    pub(crate) fn put_in_force(&mut self, changes: Changes) -> Result<(), ChunkError> {
+        for payload in changes.entries {
+            self.state.history.put_in_force(&payload);
+            if let Some(policies) = self.state.history.policies() {
+                self.state.in_force = Some(in_force::digest(policies));
+            }
+            self.push(payload)?;
+        }
+        // The same module twice, or settings that were in force before: kept once.
+        let kept: BTreeMap<Hash, Vec<u8>> = changes.kept.into_iter().collect();
+        for (digest, bytes) in kept {
+            self.keep(format!("sha256/{digest}"), bytes);
+        }
+        Ok(())
+    }
+
+    /// Notes an event that this block writes.
     pub(crate) fn accept(
         &mut self,
         source: &str,
@@ -150,15 +167,9 @@ impl<'a> Block<'a> {
         valid: bool,
     ) {
         self.state.dedup.add(tag, stage_time_us, index);
-        if let Some(us) = stage_time_us.filter(|_| valid) {
-            let us = us.min(self.time.as_micros());
-            match self.state.watermarks.get_mut(source) {
-                Some(watermark) => *watermark = us.max(*watermark),
-                None => {
-                    self.state.watermarks.insert(source.into(), us);
-                }
-            }
-        }
+        let block_time_us = self.time.as_micros();
+        let history = &mut self.state.history;
+        history.accept_event(source, stage_time_us, block_time_us, valid);
     }
 
     /// Notes a refused request that this block writes.
@@ -178,7 +189,7 @@ impl<'a> Block<'a> {
 
     /// Completes the block, compressed, and signs the checkpoint over it. Nothing is in
     /// the store that is not signed; nothing signed is shown before it is in the store.
-    pub(crate) fn seal(mut self, keys: &[SignerKey]) -> SealedBlock {
+    pub(crate) fn seal<'k>(mut self, keys: impl IntoIterator<Item = &'k SignerKey>) -> SealedBlock {
         self.blobs.extend(self.state.freeze_run());
         let checkpoint = self.state.checkpoint();
         let note = sign_note(&checkpoint.to_text(), keys);

@@ -7,23 +7,23 @@
 //! DIR/checkpoint                           the last checkpoint, outside of the store
 //! ```
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use auditchain_log::{
-    Checkpoint, EntryError, Hash, KeyRecord, KeyRole, KeyState, Note, NoteSignature, Payload,
-    PolicyRecord, RbacRecord, SealRecord, SignerKey, TreeSize, root_at,
+    Checkpoint, KeyRecord, KeyRole, KeyState, Note, NoteSignature, Payload, PolicyRecord,
+    SignerKey, TreeSize, root_at,
 };
-use auditchain_store::{AppendError, ChunkError, Head, HeadFile, SledStore, Store, StoreError};
+use auditchain_sandbox::{Engine, EngineOptions};
+use auditchain_store::{Head, HeadFile, SledStore, Store, StoreError};
 
-use crate::block::Block;
+use crate::block::BlockError;
 use crate::config::Config;
 use crate::decode::TagKey;
+use crate::in_force::{Changes, InForce};
 use crate::keys::{self, KeysError};
 use crate::metrics::Metrics;
-use crate::policies::Policies;
 use crate::published::{Latest, Published, PublishedTiles};
 use crate::sequencer::Sequencer;
 use crate::state::LogState;
@@ -39,9 +39,9 @@ pub(crate) enum OpenError {
     /// The store refuses or is damaged.
     #[error("store: {0}")]
     Store(#[from] StoreError),
-    /// The first block, or that of a policy change, can't be written.
-    #[error("store: {0}")]
-    Append(#[from] AppendError),
+    /// The first block, or that of a change, can't be written.
+    #[error("can't write the block that puts keys and policies into force: {0}")]
+    Block(#[from] BlockError),
     /// The keys are not usable.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -85,23 +85,9 @@ pub(crate) enum OpenError {
         "ROLLBACK: {0}. Restore the newest store; if this loss is known and accepted, start once with --accept-store-as-it-is"
     )]
     Rollback(String),
-    /// An entry can't be written.
-    #[error(transparent)]
-    Entry(#[from] EntryError),
     /// The system gives no thread.
     #[error("can't start a thread: {0}")]
     Thread(std::io::Error),
-}
-
-impl From<ChunkError> for OpenError {
-    fn from(error: ChunkError) -> Self {
-        match error {
-            ChunkError::Entry(error) => Self::Entry(error),
-            ChunkError::Invalid(error) => Self::Append(error.into()),
-            // Of a newer store; it says itself what it is.
-            error => Self::Entry(EntryError::Json(error.to_string())),
-        }
-    }
 }
 
 /// An open log: the sequencer to run, and what readers need.
@@ -131,7 +117,8 @@ pub(crate) fn open(
     accept_store_as_it_is: bool,
     metrics: Arc<Metrics>,
 ) -> Result<Opened, OpenError> {
-    let policies = Policies::load(config)?;
+    let engine = Engine::new(&EngineOptions::default())
+        .map_err(|error| OpenError::Sandbox(error.to_string()))?;
     let store = Arc::new(SledStore::open(&config.data)?);
     let (epoch, head) = store.acquire()?;
     let mut head_file = HeadFile::new(&config.data);
@@ -182,14 +169,10 @@ pub(crate) fn open(
             )
         }
     };
-    let in_force = policies.in_force();
+    let now_us = jiff::Timestamp::now().as_microsecond();
+    let in_force = InForce::load(config, &engine, &state.history, &*store, now_us)?;
+    let changes = in_force.changes(&state);
     let latest = Arc::new(ArcSwap::from_pointee(Published::empty(&state.origin)));
-    let Policies {
-        set,
-        records,
-        kept,
-        rbac,
-    } = policies;
     let LogKeys {
         in_use: keys,
         mut before,
@@ -205,8 +188,7 @@ pub(crate) fn open(
         epoch,
         last: latest.load_full(),
         state,
-        policies: set,
-        rbac_snapshot: rbac.as_ref().map(|rbac| rbac.digest.to_string()),
+        policies: in_force.set,
         vkeys: vkeys(&keys),
         keys,
         tags,
@@ -230,9 +212,8 @@ pub(crate) fn open(
     if let Some(next) = next {
         before = Some(rotate(&mut sequencer, next)?);
     }
-    if sequencer.state.in_force != Some(in_force) {
-        sequencer.state.in_force = Some(in_force);
-        write_in_force(&mut sequencer, &records, kept, rbac)?;
+    if !changes.entries.is_empty() {
+        write_in_force(&mut sequencer, changes)?;
     }
     head_file.write(latest.load().note.as_bytes())?;
     keys::finish(&config.data)?;
@@ -248,7 +229,7 @@ pub(crate) fn open(
         head_file,
         tags,
         vkeys,
-        policies: records,
+        policies: in_force.policies.policies,
         sequencer,
     })
 }
@@ -428,90 +409,47 @@ pub(crate) fn signed_head(head: &Head, sequencer: &Sequencer) -> Option<Publishe
 /// crash after it leaves the log with the new ones, by which the next start knows where
 /// it is.
 fn rotate(sequencer: &mut Sequencer, next: Vec<SignerKey>) -> Result<Vec<SignerKey>, OpenError> {
-    let now_us = jiff::Timestamp::now()
-        .as_microsecond()
-        .max(sequencer.state.time_us);
-    let verdict = sequencer.judge_seal(now_us);
     let (ends, begins) = (sequencer.vkeys.clone(), vkeys(&next));
-    let mut block = Block::start(&mut sequencer.state, now_us)?;
-    let seal = SealRecord {
-        note: sequencer.last.note.clone(),
-    };
-    block.push(Payload::Seal { seal, verdict })?;
-    let begin = begins.iter().map(|key| (key, KeyState::Begin));
-    let end = ends.iter().map(|key| (key, KeyState::End));
-    for (key, state) in begin.chain(end) {
-        let record = KeyRecord {
-            key: key.clone(),
-            role: KeyRole::Log,
-            source: None,
-            state,
-        };
-        block.push(Payload::Key(record))?;
-    }
-    block.state().keys.clone_from(&begins);
-    let mut both = std::mem::take(&mut sequencer.keys);
-    let old = both.len();
-    both.extend(next);
-    let block = block.seal(&both);
-    block.append(sequencer.epoch, &*sequencer.store)?;
-    sequencer.keys = both.split_off(old);
+    sequencer.write_alone(&next, |block| {
+        for (keys, state) in [(&begins, KeyState::Begin), (&ends, KeyState::End)] {
+            for key in keys {
+                block.push(log_key(key, state))?;
+            }
+        }
+        block.state().keys.clone_from(&begins);
+        Ok(())
+    })?;
     sequencer.vkeys = begins;
-    sequencer.last = Arc::clone(&block.published);
-    sequencer.publisher.publish(block.published);
     tracing::info!(keys = ?sequencer.vkeys, "the log's keys were changed");
-    Ok(both)
+    Ok(std::mem::replace(&mut sequencer.keys, next))
 }
 
-/// Writes the block that puts policies, snapshot and, at genesis, keys into force.
-fn write_in_force(
-    sequencer: &mut Sequencer,
-    records: &[PolicyRecord],
-    kept: Vec<(Hash, Vec<u8>)>,
-    rbac: Option<RbacRecord>,
-) -> Result<(), OpenError> {
-    let now_us = jiff::Timestamp::now()
-        .as_microsecond()
-        .max(sequencer.state.time_us);
-    let verdict = (sequencer.state.size > 0).then(|| sequencer.judge_seal(now_us));
-    let genesis_keys = if verdict.is_none() {
-        sequencer.vkeys.clone()
-    } else {
-        Vec::new()
-    };
-    let mut block = Block::start(&mut sequencer.state, now_us)?;
-    if let Some(verdict) = verdict {
-        let seal = SealRecord {
-            note: sequencer.last.note.clone(),
-        };
-        block.push(Payload::Seal { seal, verdict })?;
-    } else {
-        block.keep(TAG_KEY_BLOB.into(), sequencer.tags.0.to_vec());
-        block.state().keys.clone_from(&genesis_keys);
-    }
-    for key in genesis_keys {
-        let record = KeyRecord {
-            key,
-            role: KeyRole::Log,
-            source: None,
-            state: KeyState::Begin,
-        };
-        block.push(Payload::Key(record))?;
-    }
-    block.push(Payload::Policy {
-        policies: records.to_vec(),
+/// Writes the block that puts policies, snapshot and sender keys into force; the first
+/// one names the log's keys, too.
+fn write_in_force(sequencer: &mut Sequencer, changes: Changes) -> Result<(), OpenError> {
+    let genesis = sequencer.state.size == 0;
+    let (keys, tags) = (sequencer.vkeys.clone(), sequencer.tags);
+    sequencer.write_alone(&[], |block| {
+        if genesis {
+            block.keep(TAG_KEY_BLOB.into(), tags.0.to_vec());
+            for key in &keys {
+                block.push(log_key(key, KeyState::Begin))?;
+            }
+            block.state().keys = keys;
+        }
+        block.put_in_force(changes)?;
+        Ok(())
     })?;
-    if let Some(rbac) = rbac {
-        block.push(Payload::Rbac(rbac))?;
-    }
-    // The same module twice, or settings that were in force before: kept once.
-    let kept: BTreeMap<Hash, Vec<u8>> = kept.into_iter().collect();
-    for (digest, bytes) in kept {
-        block.keep(format!("sha256/{digest}"), bytes);
-    }
-    let block = block.seal(&sequencer.keys);
-    block.append(sequencer.epoch, &*sequencer.store)?;
-    sequencer.last = Arc::clone(&block.published);
-    sequencer.publisher.publish(block.published);
     Ok(())
+}
+
+fn log_key(key: &str, state: KeyState) -> Payload {
+    Payload::Key(KeyRecord {
+        key: key.into(),
+        not_after: None,
+        not_before: None,
+        role: KeyRole::Log,
+        source: None,
+        state,
+    })
 }

@@ -59,9 +59,9 @@ impl Published {
             blocks: state.blocks,
             time_us: state.time_us,
             watermarks: state
-                .watermarks
-                .iter()
-                .map(|(source, us)| (source.clone(), *us))
+                .history
+                .watermarks()
+                .map(|(source, us)| (source.to_owned(), us))
                 .collect(),
         }
     }

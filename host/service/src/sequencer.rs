@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use auditchain_log::{
-    ErasureRecord, EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, Verdict, sign_note,
+    ErasureRecord, EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, sign_note,
 };
-use auditchain_sandbox::{BlockVerdict, Finding, PolicySet};
+use auditchain_sandbox::{BlockVerdict, Finding, InOrder, PolicySet, record};
 use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError, What};
 use tokio::sync::oneshot;
 
@@ -22,14 +22,13 @@ use crate::block::{Block, BlockError, SealedBlock};
 use crate::decode::{Batch, TagKey};
 use crate::erase::{self, Erasure};
 use crate::fresh::{self, FreshError, New, NewBatch, NewRejection};
-use crate::judge;
+use crate::judge::Judge;
 use crate::memory::Held;
 use crate::open::signed_head;
 use crate::published::Published;
 use crate::queue::{BlockBounds, Queue};
 use crate::state::{LogState, damaged};
 use crate::storer::{Gone, Lost, Pending, Publisher, Storer};
-use crate::verdict;
 
 /// When a block takes no further request. Events: bounds what a request at the head of
 /// the queue waits for; one request is never split. Bytes: with one more of the largest
@@ -106,7 +105,6 @@ pub(crate) struct Sequencer {
     /// The last block, as it was or will be published.
     pub(crate) last: Arc<Published>,
     pub(crate) policies: PolicySet,
-    pub(crate) rbac_snapshot: Option<String>,
     pub(crate) keys: Vec<SignerKey>,
     /// Their public halves, as guests take them.
     pub(crate) vkeys: Vec<String>,
@@ -277,13 +275,17 @@ impl Sequencer {
         // 2. The policies judge the new events together with the last block's seal.
         let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond())?;
         let started = Instant::now();
-        let context = judge::Context {
+        let records: Vec<EventRecord> = batches
+            .iter()
+            .flat_map(|new| &new.events)
+            .map(|new| EventRecord::from_view(&new.view))
+            .collect();
+        let judge = Judge {
             policies: &self.policies,
             seal: &self.last,
             vkeys: &self.vkeys,
-            rbac_snapshot: self.rbac_snapshot.as_deref(),
         };
-        let (judged, records) = context.judge(&mut block, &batches);
+        let judged = judge.judge(&mut block, &batches, &records);
         let verify = &self.publisher.metrics.verify;
         verify.observe(started.elapsed().as_secs_f64());
         // 3. The last block's seal first, then the entries in the order of arrival.
@@ -293,7 +295,7 @@ impl Sequencer {
             &mut block,
             &batches,
             &judged,
-            records,
+            &records,
             &mut acks,
             &mut alerts,
         )?;
@@ -318,15 +320,34 @@ impl Sequencer {
         })
     }
 
-    /// The policies' verdict on the last block's seal, where no event is judged along.
-    pub(crate) fn judge_seal(&self, time_us: i64) -> Verdict {
-        let context = judge::Context {
+    /// Writes a block without events, by itself: before requests come. Besides the log's
+    /// own keys it is signed by `also`.
+    ///
+    /// A crash before the write leaves the log as it was, and the next start does it
+    /// again; a crash after it leaves the block, by which the next start knows.
+    pub(crate) fn write_alone(
+        &mut self,
+        also: &[SignerKey],
+        fill: impl FnOnce(&mut Block<'_>) -> Result<(), BlockError>,
+    ) -> Result<(), BlockError> {
+        let mut alerts = Alerts::default();
+        let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond())?;
+        let judge = Judge {
             policies: &self.policies,
             seal: &self.last,
             vkeys: &self.vkeys,
-            rbac_snapshot: self.rbac_snapshot.as_deref(),
         };
-        verdict::of(&context.judge_seal(self.state.blocks, time_us).block)
+        let judged = judge.judge(&mut block, &[], &[]);
+        if self.last.size() > 0 {
+            write_seal(&mut block, &self.last, &judged.block, &mut alerts)?;
+        }
+        fill(&mut block)?;
+        let block = block.seal(self.keys.iter().chain(also));
+        block.append(self.epoch, &*self.store)?;
+        alerts.send(&self.publisher.metrics);
+        self.last = Arc::clone(&block.published);
+        self.publisher.publish(block.published);
+        Ok(())
     }
 
     /// The state under its checkpoint, signed again: the same bytes as when it was
@@ -354,7 +375,7 @@ fn write_seal(
     };
     let index = block.push(Payload::Seal {
         seal,
-        verdict: verdict::of(found),
+        verdict: record(found),
     })?;
     alerts.note(index, None, found);
     Ok(())
@@ -365,35 +386,47 @@ fn write_batches<'j>(
     block: &mut Block<'j>,
     new: &[NewBatch<'j>],
     judged: &BlockVerdict,
-    records: Vec<EventRecord>,
+    records: &[EventRecord],
     acks: &mut [Ack],
     alerts: &mut Alerts,
 ) -> Result<(), BlockError> {
-    let mut of_batches = verdict::InOrder::new(&judged.batches);
-    let mut of_events = verdict::InOrder::new(&judged.events);
-    let mut records = records.into_iter();
+    let mut of_batches = InOrder::new(&judged.batches);
+    let mut of_events = InOrder::new(&judged.events);
+    let mut records = records.iter();
     for NewBatch { job, batch, events } in new {
         let source = &batch.source;
-        if let Some(record) = batch.record(events.len()) {
+        if let Some((signature, _)) = &batch.signed
+            && let Some(signed) = batch.record(events.len())
+        {
             let found = of_batches.next_subject();
-            let verdict = verdict::of(found.clone());
+            let verdict = record(found.clone());
+            let (key, sequence, valid) = (&signature.public_key, signed.sequence, verdict.valid);
+            if let Some(gap) = block.state().history.gap(source, key, sequence)
+                && valid
+            {
+                alerts.gap(source, &gap);
+                let source = source.clone();
+                block.push(Payload::Gap { source, gap })?;
+            }
             let payload = Payload::Batch {
                 source: source.clone(),
-                batch: record,
+                batch: signed,
                 verdict,
             };
             let index = block.push(payload)?;
             alerts.note(index, Some(source), found);
+            let history = &mut block.state().history;
+            history.accept_batch(source, key, sequence, valid);
         }
-        for (new, record) in events.iter().zip(&mut records) {
+        for (new, leaf) in events.iter().zip(&mut records) {
             let found = of_events.next_subject();
-            let verdict = verdict::of(found.clone());
+            let verdict = record(found.clone());
             let valid = verdict.valid;
             let parts = EventParts {
                 source,
                 undecodable: new.event.undecodable,
                 verdict: &verdict,
-                record: &record,
+                record: leaf,
             };
             let index = block.push_event(parts, new.event.bytes)?;
             alerts.note(index, Some(source), found);

@@ -2,19 +2,18 @@
 //! at start, and after a failed write, everything is read back from the store.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use auditchain_log::json::EventView;
 use auditchain_log::{
     ChainHash, Checkpoint, Entry, Hash, NodeReader, Payload, TILE_WIDTH, TileId, TreeEdge,
     TreeSize, leaf_hash, subtree_root,
 };
+use auditchain_sandbox::History;
 use auditchain_store::{Chunk, Damage, Head, Store, StoreError, What};
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{Kind, TagKey};
 use crate::dedup::Dedup;
-use crate::stages::StageWindow;
 
 /// The log as of its last block.
 #[derive(Debug)]
@@ -31,18 +30,22 @@ pub(crate) struct LogState {
     pub(crate) chain: ChainHash,
     /// Right edge of the tree.
     pub(crate) edge: TreeEdge,
-    /// Newest stageTimestamp accepted, by source.
-    pub(crate) watermarks: BTreeMap<String, i64>,
+    /// What verdicts depend on.
+    pub(crate) history: History,
     /// The log's public keys, as its `key` entries name them.
     pub(crate) keys: Vec<String>,
-    /// Hash over the policy set and the RBAC snapshot in force.
+    /// Names the policy set in force: see [`crate::in_force::digest`].
     pub(crate) in_force: Option<Hash>,
     /// What is in the log already.
     pub(crate) dedup: Dedup,
-    /// Stages of recent requests.
-    pub(crate) stages: StageWindow,
     /// First entry that is in no frozen run.
     pub(crate) run_start: u64,
+}
+
+/// The window of stages while it is rebuilt: where it starts, and the block at hand.
+struct Window {
+    start: u64,
+    block: Option<u64>,
 }
 
 /// What of the state is kept in the store's head: what can't be had cheaply from the
@@ -51,12 +54,11 @@ pub(crate) struct LogState {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Kept {
     origin: String,
-    watermarks: BTreeMap<String, i64>,
+    history: History,
     keys: Vec<String>,
     in_force: Option<Hash>,
     runs: usize,
     run_start: u64,
-    window_start: u64,
 }
 
 impl LogState {
@@ -70,11 +72,10 @@ impl LogState {
             time_us: i64::MIN,
             chain: ChainHash::genesis(origin),
             edge: TreeEdge::default(),
-            watermarks: BTreeMap::new(),
+            history: History::default(),
             keys: Vec::new(),
             in_force: None,
             dedup: Dedup::default(),
-            stages: StageWindow::default(),
             run_start: 0,
         }
     }
@@ -104,14 +105,19 @@ impl LogState {
             time_us: head.time_us,
             chain: ChainHash::resume(head.chain),
             edge,
-            watermarks: kept.watermarks,
+            history: kept.history,
             keys: kept.keys,
             in_force: kept.in_force,
             dedup: Dedup::load(kept.runs, store)?,
-            stages: StageWindow::default(),
             run_start: kept.run_start,
         };
-        let mut index = kept.run_start.min(kept.window_start);
+        let window_start = state.history.window_start().unwrap_or(head.size);
+        state.history.begin_rebuild();
+        let mut window = Window {
+            start: window_start,
+            block: None,
+        };
+        let mut index = kept.run_start.min(window_start);
         while index < head.size {
             let missing = || damaged(What::Entries, Some(index));
             let chunk = store.chunk_at(index)?.ok_or_else(missing)?;
@@ -120,7 +126,7 @@ impl LogState {
                 let entry = Entry::parse(chunk.entry(i).ok_or_else(damaged)?);
                 let entry = entry.map_err(|_| damaged())?;
                 let body = chunk.body(i).map(|body| body.bytes);
-                state.take_up(i, &entry, body, kept.window_start, tags);
+                state.take_up(i, &entry, body, &mut window, tags);
             }
             index = chunk.end();
         }
@@ -133,13 +139,17 @@ impl LogState {
         index: u64,
         entry: &Entry,
         body: Option<&[u8]>,
-        window_start: u64,
+        window: &mut Window,
         tags: &TagKey,
     ) {
+        let in_window = index >= window.start;
+        if in_window && window.block.replace(entry.block) != Some(entry.block) {
+            self.history.rebuild_block(index, entry.time.as_micros());
+        }
         let (kind, source) = match &entry.payload {
             Payload::Event { source, event, .. } => {
-                if index >= window_start {
-                    self.stages.note(index, source, event);
+                if in_window {
+                    self.history.rebuild_event(source, event);
                 }
                 (Kind::Event, source)
             }
@@ -181,12 +191,11 @@ impl LogState {
     pub(crate) fn head(&self, checkpoint: &Checkpoint, note: &str) -> Head {
         let kept = Kept {
             origin: self.origin.clone(),
-            watermarks: self.watermarks.clone(),
+            history: self.history.clone(),
             keys: self.keys.clone(),
             in_force: self.in_force,
             runs: self.dedup.runs(),
             run_start: self.run_start,
-            window_start: self.stages.start(self.size),
         };
         Head {
             size: self.size,

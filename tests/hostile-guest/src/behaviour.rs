@@ -11,7 +11,7 @@ use std::{
 
 use crate::bindings::auditchain::verifier::{
     host,
-    types::{Context, LogLevel, Slice, Span, Subject, UserInfo, Verdict},
+    types::{Context, LogLevel, RbacSnapshot, Slice, Span, Subject, UserInfo, Verdict},
 };
 
 /// Rules, by their index in the description.
@@ -24,7 +24,7 @@ thread_local! {
     static CALLS: Cell<u32> = const { Cell::new(0) };
 }
 
-pub(crate) fn prepare(settings: &str, rbac_snapshot: Option<&[u8]>) -> Result<Vec<u8>, String> {
+pub(crate) fn prepare(settings: &str, snapshots: &[RbacSnapshot]) -> Result<Vec<u8>, String> {
     let behaviour = settings
         .strip_prefix(r#"{"do":""#)
         .and_then(|rest| rest.strip_suffix(r#""}"#))
@@ -36,7 +36,7 @@ pub(crate) fn prepare(settings: &str, rbac_snapshot: Option<&[u8]>) -> Result<Ve
         "prepare-refuse-at-length" => return Err("no ".repeat(1 << 16)),
         "prepare-grow" => grow(),
         "prepare-flood" => return Ok(vec![0; 20 << 20]),
-        "prepare-snapshot" if rbac_snapshot.is_some() => {
+        "prepare-snapshot" if !snapshots.is_empty() => {
             return Err("a snapshot that was not asked for".into());
         }
         _ => {}

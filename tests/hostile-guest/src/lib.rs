@@ -17,7 +17,9 @@ mod bindings {
 
 use bindings::{
     Guest,
-    auditchain::verifier::types::{Context, Description, Rule, Severity, Slice, Verdict},
+    auditchain::verifier::types::{
+        Context, Description, RbacSnapshot, Rule, Severity, Slice, Verdict,
+    },
 };
 
 struct Hostile;
@@ -43,8 +45,8 @@ impl Guest for Hostile {
         }
     }
 
-    fn prepare(settings: String, rbac_snapshot: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
-        behaviour::prepare(&settings, rbac_snapshot.as_deref())
+    fn prepare(settings: String, snapshots: Vec<RbacSnapshot>) -> Result<Vec<u8>, String> {
+        behaviour::prepare(&settings, &snapshots)
     }
 
     fn configure(prepared: Vec<u8>) -> Result<(), String> {

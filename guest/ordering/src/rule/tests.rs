@@ -40,7 +40,7 @@ fn fixture(events: &[String]) -> Fixture {
 }
 
 fn judge_with(settings: &str, fixture: &Fixture) -> Vec<(u32, &'static str)> {
-    let prepared = Ordering::prepare(settings, None).unwrap();
+    let prepared = Ordering::prepare(settings, &[]).unwrap();
     let verdicts = fixture.run(&Ordering::configure(prepared).unwrap());
     verdicts
         .into_iter()
@@ -233,7 +233,7 @@ fn settings_that_make_no_sense_are_named() {
         (r#"{"windowSeconds":-1}"#, "-1"),
         (r#"{"windowSeconds":31622401}"#, "windowSeconds"),
     ] {
-        let error = Ordering::prepare(settings, None).unwrap_err();
+        let error = Ordering::prepare(settings, &[]).unwrap_err();
         assert!(error.contains(name), "{error}");
     }
 }

@@ -1,3 +1,5 @@
+use auditchain_guest_sdk::testing::snapshot;
+
 use super::*;
 use crate::tables::ABSENT;
 
@@ -15,8 +17,8 @@ const LIST: &str = r#"{"items":[
 ]}"#;
 
 fn with_tables(check: impl FnOnce(Tables<'_>)) {
-    let bytes = prepare("{}", Some(LIST.as_bytes())).unwrap();
-    check(Prepared::read(&bytes).unwrap().tables.unwrap());
+    let bytes = prepare("{}", &[snapshot(LIST)]).unwrap();
+    check(Prepared::read(&bytes).unwrap().snapshots[0].tables);
 }
 
 #[test]
@@ -58,7 +60,7 @@ fn tables_hold_what_the_snapshot_says() {
 #[test]
 fn mistakes_refuse_the_policy() {
     let refused = |settings: &str, from: &str, to: &str| {
-        prepare(settings, Some(LIST.replacen(from, to, 1).as_bytes())).unwrap_err()
+        prepare(settings, &[snapshot(LIST.replacen(from, to, 1))]).unwrap_err()
     };
     assert!(refused(r#"{"lag":1}"#, "", "").contains("lag"));
     assert!(refused(r#"{"organisation":{"exec":true}}"#, "", "").contains("exec"));
@@ -76,7 +78,7 @@ fn mistakes_refuse_the_policy() {
 
 #[test]
 fn altered_tables_never_panic() {
-    let bytes = prepare("{}", Some(LIST.as_bytes())).unwrap();
+    let bytes = prepare("{}", &[snapshot(LIST)]).unwrap();
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut altered = bytes.clone();
@@ -84,7 +86,7 @@ fn altered_tables_never_panic() {
             let Ok(prepared) = Prepared::read(&altered) else {
                 continue;
             };
-            let Some(tables) = prepared.tables else {
+            let Some(Dated { tables, .. }) = prepared.snapshots.first().copied() else {
                 continue;
             };
             for index in 0..8 {

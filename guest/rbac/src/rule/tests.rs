@@ -1,5 +1,5 @@
-use auditchain_guest_sdk::testing::Fixture;
-use auditchain_guest_sdk::{Guest as _, Verdict};
+use auditchain_guest_sdk::testing::{Fixture, snapshot};
+use auditchain_guest_sdk::{Guest as _, RbacSnapshot, Verdict, timestamp};
 
 use super::*;
 use crate::Rbac;
@@ -67,6 +67,10 @@ impl Case {
     }
 
     fn judge_with(&self, settings: &str) -> Vec<(&'static str, Verdict)> {
+        self.judge_by(settings, &[snapshot(SNAPSHOT)])
+    }
+
+    fn judge_by(&self, settings: &str, snapshots: &[RbacSnapshot]) -> Vec<(&'static str, Verdict)> {
         let event = serde_json::json!({
             "stage": "ResponseComplete",
             "requestReceivedTimestamp": "2026-11-21T06:31:00.000000Z",
@@ -84,7 +88,7 @@ impl Case {
             .replacen('{', &format!("{{{}", self.more), 1);
         let mut fixture = Fixture::new(0);
         fixture.push(event.as_bytes());
-        let prepared = Rbac::prepare(settings, Some(SNAPSHOT.as_bytes())).unwrap();
+        let prepared = Rbac::prepare(settings, snapshots).unwrap();
         let verdicts = fixture.run(&Rbac::configure(prepared).unwrap());
         verdicts
             .into_iter()
@@ -283,7 +287,7 @@ fn events_before_or_without_a_decision_are_skipped() {
             let event = r#"{"stage":"ResponseComplete","verb":"list","requestURI":"/api/v1/pods",
                 "annotations":{"authorization.k8s.io/decision":"allow"}}"#;
             fixture.push(event.replace(from, to).as_bytes());
-            let prepared = Rbac::prepare("{}", Some(SNAPSHOT.as_bytes())).unwrap();
+            let prepared = Rbac::prepare("{}", &[snapshot(SNAPSHOT)]).unwrap();
             fixture.run(&Rbac::configure(prepared).unwrap())
         };
         assert!(given.is_empty(), "{to}");
@@ -315,4 +319,54 @@ fn a_binding_to_cluster_admin_is_found_in_request_or_response_whatever_its_size(
         "x".repeat(70_000)
     );
     assert_eq!(judge(&padded), found);
+}
+
+/// A request is judged by the snapshot of its time; what another one that may have counted
+/// says takes away the certainty, never adds some.
+#[test]
+fn each_request_is_judged_by_the_snapshot_of_its_time() {
+    const MINUTE: i64 = 60_000_000;
+    // 2026-11-21T06:31:00Z, when the cases' requests are received.
+    let at = timestamp("2026-11-21T06:31:00.000000Z").unwrap();
+    let without = SNAPSHOT.replace(r#""name":"staff""#, r#""name":"others""#);
+    let with = |from: i64| RbacSnapshot {
+        in_force_from: at + from,
+        json: SNAPSHOT.into(),
+    };
+    let without = |from: i64| RbacSnapshot {
+        in_force_from: at + from,
+        json: without.clone().into(),
+    };
+    let judge = |snapshots: &[RbacSnapshot]| {
+        let case = Case {
+            groups: "staff",
+            ..Case::new("ann", "get", "/api/v1/namespaces/n2/pods/p").by("all", "Group \"staff\"")
+        };
+        let given = case.judge_by("{}", snapshots);
+        given
+            .into_iter()
+            .map(|(rule, verdict)| (rule, verdict.valid))
+            .collect::<Vec<_>>()
+    };
+    let invalid = [("binding-does-not-grant", false)];
+    let inconclusive = [("decision-inconclusive", true)];
+    // One alone holds for all times.
+    assert!(judge(&[with(5 * MINUTE)]).is_empty());
+    assert_eq!(judge(&[without(5 * MINUTE)]), invalid);
+    // The one in force grants: whatever others say.
+    assert!(judge(&[without(-9 * MINUTE), with(-5 * MINUTE), without(5 * MINUTE)]).is_empty());
+    // It doesn't, and neither does the next.
+    let both = [with(-9 * MINUTE), without(-5 * MINUTE), without(5 * MINUTE)];
+    assert_eq!(judge(&both), invalid);
+    // It doesn't, but the next one does: it changed in between.
+    assert_eq!(
+        judge(&[without(-5 * MINUTE), with(5 * MINUTE)]),
+        inconclusive
+    );
+    // It doesn't, but the one before it did, within the time that caches lag.
+    assert_eq!(
+        judge(&[with(-5 * MINUTE), without(-MINUTE / 10)]),
+        inconclusive
+    );
+    assert_eq!(judge(&[with(-5 * MINUTE), without(-MINUTE)]), invalid);
 }

@@ -42,7 +42,7 @@ impl Values {
         findings: &mut Findings,
     ) -> Result<(), SourceError> {
         match payload {
-            Payload::Policy { policies } => {
+            Payload::Policy { policies, .. } => {
                 for policy in policies {
                     let what = format!("the module of policy {}", policy.name);
                     self.value(&policy.module, &what, None, false, place, source, findings)?;

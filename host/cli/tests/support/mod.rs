@@ -250,12 +250,19 @@ impl<'h> Builder<'h> {
         };
         self.push(
             Payload::Policy {
+                engine: "an engine".into(),
                 policies: vec![policy],
             },
             None,
         );
         let digest = self.blob(b"{\"items\":[]}");
-        self.push(Payload::Rbac(RbacRecord { digest, size: 12 }), None);
+        let from = Timestamp::from_micros(0);
+        let snapshot = RbacRecord {
+            digest,
+            from,
+            size: 12,
+        };
+        self.push(Payload::Rbac(snapshot), None);
     }
 
     /// An entry that was pushed.
@@ -382,6 +389,8 @@ pub fn valid() -> Verdict {
 pub fn log_key(key: &SignerKey, state: KeyState) -> Payload {
     Payload::Key(KeyRecord {
         key: key.verifier().to_string(),
+        not_after: None,
+        not_before: None,
         role: KeyRole::Log,
         source: None,
         state,

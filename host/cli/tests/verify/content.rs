@@ -1,7 +1,7 @@
 //! What entries commit to: bodies, values, tiles, batches.
 
 use auditchain_cli::{AuditOptions, Rule, audit};
-use auditchain_log::{Entry, Payload, RbacRecord, TileId, Verdict, sha256};
+use auditchain_log::{Entry, Payload, RbacRecord, TileId, Timestamp, Verdict, sha256};
 
 use crate::support::*;
 use crate::{assert_only, assert_range, found, options, verify};
@@ -194,7 +194,8 @@ fn every_entry_that_names_a_value_is_checked() {
         verify(&builder.finish())
     };
     let digest = sha256(&[b"{\"items\":[]}"]);
-    let snapshot = |size: u64| Payload::Rbac(RbacRecord { digest, size });
+    let from = Timestamp::from_micros(0);
+    let snapshot = |size: u64| Payload::Rbac(RbacRecord { digest, from, size });
     assert!(build(&|builder| builder.push(snapshot(12), None)).holds);
     // The same snapshot again, of another size.
     let report = build(&|builder| builder.push(snapshot(13), None));
@@ -202,12 +203,15 @@ fn every_entry_that_names_a_value_is_checked() {
     assert_eq!(found(&report), [(Rule::Value, Some(index), Some(index))]);
     // What was a module becomes the settings, which must be canonical.
     let report = build(&|builder| {
-        let Ok(Payload::Policy { mut policies }) = builder.entry(2).map(|entry| entry.payload)
+        let Ok(Payload::Policy {
+            engine,
+            mut policies,
+        }) = builder.entry(2).map(|entry| entry.payload)
         else {
             panic!()
         };
         policies[0].settings = policies[0].module;
-        builder.push(Payload::Policy { policies }, None);
+        builder.push(Payload::Policy { engine, policies }, None);
     });
     assert_eq!(found(&report), [(Rule::Value, Some(index), Some(index))]);
 }

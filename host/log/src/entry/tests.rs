@@ -66,6 +66,7 @@ fn one_of_each_kind() -> Vec<Entry> {
             },
         },
         Payload::Policy {
+            engine: "wasmtime".into(),
             policies: vec![PolicyRecord {
                 limits: LimitsRecord {
                     fuel_base: 1,
@@ -82,14 +83,25 @@ fn one_of_each_kind() -> Vec<Entry> {
         },
         Payload::Rbac(RbacRecord {
             digest: sha256(&[]),
+            from: Timestamp::from_micros(1),
             size: 2,
         }),
         Payload::Key(KeyRecord {
             key: "k".into(),
+            not_after: Some(Timestamp::from_micros(2)),
+            not_before: Some(Timestamp::from_micros(1)),
             role: KeyRole::Sender,
             source: Some("eu".into()),
             state: KeyState::End,
         }),
+        Payload::Gap {
+            source: "eu".into(),
+            gap: GapRecord {
+                first: 2,
+                key: sha256(&[]),
+                last: 3,
+            },
+        },
         Payload::Rejection {
             source: "eu".into(),
             rejection: RejectionRecord {
@@ -140,7 +152,10 @@ fn other_spellings_of_an_entry_are_refused() {
         }
         // A member of another kind.
         if entry.kind() != "rbac" {
-            let foreign = format!("\"rbac\":{{\"digest\":\"{}\",\"size\":2}},\"", sha256(&[]));
+            let foreign = format!(
+                "\"rbac\":{{\"digest\":\"{}\",\"from\":\"1970-01-01T00:00:00.000000Z\",\"size\":2}},\"",
+                sha256(&[])
+            );
             let at = text.find("\"prev\"").unwrap() + "\"prev\":\"\",".len() + 64;
             let mixed = format!("{}{}{}", &text[..at], foreign, &text[at + 1..]);
             assert_eq!(

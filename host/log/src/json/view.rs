@@ -46,6 +46,8 @@ pub struct EventView<'a> {
     pub decision: Option<Cow<'a, str>>,
     /// Annotation `authorization.k8s.io/reason`.
     pub reason: Option<Cow<'a, str>>,
+    /// Annotation `auditchain.io/signature`: a signature over this event alone.
+    pub signature: Option<Cow<'a, str>>,
     /// Annotation `audit.k8s.io/truncated` is `true`: the bodies were cut off.
     pub truncated: bool,
     /// A field of this view occurs twice, which only an undecodable event can have.
@@ -159,6 +161,9 @@ impl<'a> EventView<'a> {
                 b"authorization.k8s.io/reason" if first.is(1) => self.reason = string_value(value),
                 b"audit.k8s.io/truncated" if first.is(2) => {
                     self.truncated = string_value(value).as_deref() == Some("true");
+                }
+                b"auditchain.io/signature" if first.is(3) => {
+                    self.signature = string_value(value);
                 }
                 _ => {}
             }
@@ -333,6 +338,7 @@ mod tests {
             }),
             decision: text("allow"),
             reason: text("RBAC: allowed by \"b\""),
+            signature: None,
             truncated: true,
             ambiguous: false,
         };

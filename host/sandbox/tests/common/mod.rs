@@ -65,7 +65,7 @@ pub fn hostile(name: &str, behaviour: &str) -> PolicySpec {
 }
 
 pub fn load(specs: &[PolicySpec]) -> Result<PolicySet, LoadError> {
-    PolicySet::load(engine(), specs, None)
+    PolicySet::load(engine(), specs, &[])
 }
 
 pub fn view(audit_id: &str) -> EventView<'_> {
@@ -85,6 +85,7 @@ pub fn events<'a>(views: &'a [EventView<'a>]) -> Vec<EventInput<'a>> {
             view,
             body: b"{\"a\":1}",
             undecodable: false,
+            in_signed_batch: false,
             earlier: &[],
         })
         .collect()
@@ -98,7 +99,8 @@ pub fn block<'a>(events: &'a [EventInput<'a>]) -> BlockInput<'a> {
         previous_seal: None,
         sources: SOURCES,
         batches: &[],
+        sender_keys: &[],
         events,
-        rbac_snapshot: None,
+        window_start_us: None,
     }
 }

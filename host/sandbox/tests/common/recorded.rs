@@ -8,7 +8,8 @@ use auditchain_log::{
     sign_note,
 };
 use auditchain_sandbox::{
-    BatchInput, BlockInput, EarlierStage, EventInput, EventView, PreviousSeal, SourceInput, Stage,
+    BatchInput, BlockInput, EarlierStage, EventInput, EventView, PreviousSeal, RbacSnapshot,
+    SourceInput, Stage,
 };
 
 pub const ORIGIN: &str = "example.com/log";
@@ -29,6 +30,14 @@ fn gunzip(path: PathBuf) -> Vec<u8> {
         .read_to_end(&mut bytes)
         .expect("gzip");
     bytes
+}
+
+/// In force at all times.
+pub fn snapshot(json: &[u8]) -> RbacSnapshot<'_> {
+    RbacSnapshot {
+        in_force_from_us: 0,
+        json,
+    }
 }
 
 pub fn rbac_snapshot() -> Vec<u8> {
@@ -143,6 +152,7 @@ pub fn inputs<'a>(
             view,
             body: &body.bodies[index],
             undecodable: body.undecodable[index],
+            in_signed_batch: false,
             earlier: &earlier[index],
         })
         .collect()
@@ -203,7 +213,8 @@ pub fn block<'a>(
         previous_seal: Some(seal.input()),
         sources,
         batches,
+        sender_keys: &[],
         events,
-        rbac_snapshot: Some("00"),
+        window_start_us: None,
     }
 }

@@ -41,7 +41,14 @@ fn sample(bodies: &[Vec<u8>]) -> (ChunkWrite<'_>, Vec<Vec<u8>>) {
     let time = Timestamp::from_micros(1_795_242_662_800_164);
     let chain = ChainHash::genesis("origin");
     let mut chunker = Chunker::new(1000, 17, time, chain, [9; 32]);
-    let mut entries = vec![chunker.push(Payload::Policy { policies: vec![] }).unwrap()];
+    let mut entries = vec![
+        chunker
+            .push(Payload::Policy {
+                engine: String::new(),
+                policies: vec![],
+            })
+            .unwrap(),
+    ];
     for (n, body) in bodies.iter().enumerate() {
         let record = EventRecord::from_view(&EventView::read(body));
         let verdict = if n % 3 == 0 { refused() } else { plain() };
