@@ -5,13 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bin=${CARGO_TARGET_DIR:-target}/release
+auditchaind=${AUDITCHAIND:-$bin/auditchaind}
+auditchain=${AUDITCHAIN:-$bin/auditchain}
 data=demo-data
 rm -rf "$data"
 mkdir "$data"
 gunzip -c tests/data/rbac-dump.json.gz >"$data/rbac.json"
 
 echo "== auditchaind starts; data in ./$data"
-"$bin/auditchaind" --data "$data/log" --listen 127.0.0.1:0 --origin demo.example/cluster \
+"$auditchaind" --data "$data/log" --listen 127.0.0.1:0 --origin demo.example/cluster \
     --rbac-snapshot "$data/rbac.json" >"$data/out" 2>"$data/auditchaind.log" &
 service=$!
 trap 'kill "$service" 2>/dev/null || true' EXIT
@@ -27,21 +29,21 @@ keys=()
 while read -r key; do keys+=(--key "$key"); done < <(sed -n 's/^auditchaind: key //p' "$data/out")
 
 echo "== 18 webhook requests of a kube-apiserver, as it sent them, and 21 hostile ones"
-"$bin/auditchain" ingest "$url" --source demo tests/data/bodies/*
-"$bin/auditchain" ingest "$url" --source hostile tests/data/edge/0*.json*
+"$auditchain" ingest "$url" --source demo tests/data/bodies/*
+"$auditchain" ingest "$url" --source hostile tests/data/edge/0*.json*
 
 echo "== the same again: a retry adds nothing"
-"$bin/auditchain" ingest "$url" --source demo tests/data/bodies/*
+"$auditchain" ingest "$url" --source demo tests/data/bodies/*
 
 echo "== verify over HTTP, trusting only the log's public keys"
-"$bin/auditchain" verify "$url" "${keys[@]}"
+"$auditchain" verify "$url" "${keys[@]}"
 
 kill -TERM "$service"
 wait "$service"
 trap - EXIT
 
 echo "== verify offline, from the directory alone"
-"$bin/auditchain" verify "$data/log" "${keys[@]}"
+"$auditchain" verify "$data/log" "${keys[@]}"
 
 cat <<END
 

@@ -150,7 +150,14 @@ impl Programs {
     /// Runs `verify --output json` on a URL or directory: exit code and report.
     #[must_use]
     pub fn verify(&self, target: &str, keys: &[String]) -> (i32, Value) {
+        self.verify_with(&[], target, keys)
+    }
+
+    /// The same with more arguments.
+    #[must_use]
+    pub fn verify_with(&self, more: &[&str], target: &str, keys: &[String]) -> (i32, Value) {
         let mut args = vec!["verify", target, "--output", "json"];
+        args.extend(more);
         for key in keys {
             args.extend(["--key", key]);
         }

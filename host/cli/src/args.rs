@@ -42,11 +42,15 @@ pub enum Command {
   auditchain verify https://audit.example:8443 --ca ca.crt --token-file token --key \"$VKEY\"
   auditchain verify http://127.0.0.1:8443 --key @keys.txt --since last-checkpoint.txt
   auditchain verify /var/lib/auditchain --output json
+  auditchain verify /var/lib/auditchain --key @keys.txt --re-execute
 
 A data directory is verified from a copy (in TMPDIR); the service must not run on it.
 All its files are checked too, byte by byte: [file] names what is changed, missing or too
 many, also where the log itself holds.
 A body that is missing is a finding: nothing in the log says that one was erased.
+--re-execute runs the log's own WebAssembly modules in the same sandbox as the service, each with the
+context that the log gives: [verdict] names an entry whose verdict comes out otherwise. Events whose
+bodies are erased can't be judged again; they are counted.
 
 Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-file) or a client certificate.")]
     Verify(VerifyArgs),
@@ -171,6 +175,9 @@ pub struct VerifyArgs {
     /// Count bodies that are missing instead of finding them wrong
     #[arg(long)]
     pub bodies_may_be_missing: bool,
+    /// Make every verdict again, by the modules, settings and snapshots that the log names
+    #[arg(long)]
+    pub re_execute: bool,
     /// Threads that examine entries [default: the cores of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,

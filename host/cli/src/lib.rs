@@ -9,7 +9,7 @@
 //! answer is bounded by a limit of [`limits`] and every byte that matters is checked
 //! against the signed checkpoint.
 //!
-//! Out of scope: writing a log, and re-executing verdicts.
+//! Out of scope: writing a log.
 
 mod args;
 mod audit;
@@ -32,7 +32,7 @@ mod witness;
 pub use args::{Cli, Command, OutputFormat};
 pub use audit::{
     AuditOptions, CheckpointReport, FilesSummary, Finding, Findings, KeysReport, PolicyCount,
-    Report, Rule, SourceCount, audit,
+    ReexecutionReport, Report, Rule, SourceCount, audit,
 };
 pub use connect::ConnectArgs;
 pub use error::CliError;

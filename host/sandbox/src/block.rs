@@ -61,6 +61,27 @@ pub enum SignatureAlgorithm {
     Sm2Sm3,
 }
 
+impl SignatureAlgorithm {
+    const NAMES: [(Self, &'static str); 2] = [
+        (Self::EcdsaP256Sha256, "ecdsa-p256-sha256"),
+        (Self::Sm2Sm3, "sm2-sm3"),
+    ];
+
+    /// By its name in headers and entries.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let known = Self::NAMES.iter().find(|(_, known)| *known == name);
+        known.map(|(algorithm, _)| *algorithm)
+    }
+
+    /// Its name in headers and entries.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let known = Self::NAMES.iter().find(|(known, _)| *known == self);
+        known.map_or("", |(_, name)| name)
+    }
+}
+
 /// A signed batch.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchInput<'a> {

@@ -158,18 +158,8 @@ impl<'a> Block<'a> {
     }
 
     /// Notes an event that this block writes.
-    pub(crate) fn accept(
-        &mut self,
-        source: &str,
-        index: u64,
-        tag: u64,
-        stage_time_us: Option<i64>,
-        valid: bool,
-    ) {
+    pub(crate) fn accept(&mut self, index: u64, tag: u64, stage_time_us: Option<i64>) {
         self.state.dedup.add(tag, stage_time_us, index);
-        let block_time_us = self.time.as_micros();
-        let history = &mut self.state.history;
-        history.accept_event(source, stage_time_us, block_time_us, valid);
     }
 
     /// Notes a refused request that this block writes.

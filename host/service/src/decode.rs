@@ -34,29 +34,6 @@ pub(crate) struct BatchSignature {
     pub(crate) signature: Vec<u8>,
 }
 
-impl BatchSignature {
-    /// An algorithm by its name in headers and entries.
-    #[must_use]
-    pub(crate) fn algorithm(name: &str) -> Option<SignatureAlgorithm> {
-        ALGORITHMS
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map(|(algorithm, _)| *algorithm)
-    }
-
-    fn algorithm_name(&self) -> &'static str {
-        ALGORITHMS
-            .iter()
-            .find(|(algorithm, _)| *algorithm == self.algorithm)
-            .map_or("", |(_, name)| name)
-    }
-}
-
-const ALGORITHMS: [(SignatureAlgorithm, &str); 2] = [
-    (SignatureAlgorithm::EcdsaP256Sha256, "ecdsa-p256-sha256"),
-    (SignatureAlgorithm::Sm2Sm3, "sm2-sm3"),
-];
-
 #[derive(Debug)]
 struct Slot {
     end: usize,
@@ -173,7 +150,7 @@ impl Batch {
         use base64::Engine as _;
         let base64 = &base64::engine::general_purpose::STANDARD;
         self.signed.as_ref().map(|(signature, digest)| BatchRecord {
-            algorithm: signature.algorithm_name().into(),
+            algorithm: signature.algorithm.name().into(),
             count: count(self.len()),
             digest: *digest,
             events: count(events),

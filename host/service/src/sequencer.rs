@@ -430,13 +430,13 @@ fn write_batches<'j>(
             };
             let index = block.push_event(parts, new.event.bytes)?;
             alerts.note(index, Some(source), found);
-            block.accept(
-                source,
-                index,
-                new.event.tag,
-                new.view.stage_timestamp_us(),
-                valid,
-            );
+            let time_us = new.view.stage_timestamp_us();
+            block.accept(index, new.event.tag, time_us);
+            // By what the leaf says: a time too long for it is unknown to an auditor.
+            let time_us = time_us.filter(|_| leaf.stage_timestamp.is_some());
+            let block_time_us = block.time_us();
+            let history = &mut block.state().history;
+            history.accept_event(source, time_us, block_time_us, valid);
             let ack = &mut acks[*job];
             *(if valid {
                 &mut ack.accepted

@@ -12,6 +12,7 @@ use super::keys::{LogKeys, Seal};
 use super::links::Links;
 use super::marks::{Mark, SignedNote};
 use super::pipeline::Piece;
+use super::reexecution::{Before, Reexecuted, Reexecution};
 use super::report::{Counts, Report};
 use super::tiles::Tiles;
 use super::values::Values;
@@ -59,6 +60,9 @@ pub(super) struct Auditor<'a> {
     pub(super) counts: Counts,
     pub(super) findings: Findings,
     pub(super) erasures: Erasures,
+    /// Where it is asked for.
+    pub(super) reexecution: Option<Reexecution>,
+    pub(super) reexecuted: Option<Reexecuted>,
     /// Unreadable entries that are not told yet.
     pub(super) gap: Option<(u64, u64, String)>,
     pub(super) not_checked: Vec<String>,
@@ -98,6 +102,11 @@ impl<'a> Auditor<'a> {
             counts: Counts::default(),
             findings: Findings::default(),
             erasures: Erasures::default(),
+            reexecution: options
+                .re_execute
+                .then(|| Reexecution::new(options.workers))
+                .transpose()?,
+            reexecuted: None,
             gap: None,
             not_checked: Vec::new(),
         };
@@ -175,6 +184,7 @@ impl<'a> Auditor<'a> {
                 links.link(index, entry.prev, after, &mut self.findings);
                 // 3. Blocks and times; the seal before a block against the tree so far.
                 let begins = self.blocks.entry(index, entry, &mut self.findings);
+                self.re_execute(index, entry, begins, good_body)?;
                 self.check_kind(index, entry, begins)?;
                 // 4. Batches of events.
                 self.batches.entry(
@@ -197,6 +207,9 @@ impl<'a> Auditor<'a> {
                     .skip(bytes);
                 self.blocks.lose();
                 self.batches.lose();
+                if let Some(reexecution) = &mut self.reexecution {
+                    reexecution.lose(index);
+                }
             }
         }
         // 5. The body.
@@ -217,6 +230,32 @@ impl<'a> Auditor<'a> {
         }
         // 6. The tree, and the tiles that this entry completes.
         self.grow(examined.leaf)
+    }
+
+    /// Hands an entry on to be re-executed; a block is, when the next one begins.
+    fn re_execute(
+        &mut self,
+        index: u64,
+        entry: &Entry,
+        begins: bool,
+        good_body: Option<&[u8]>,
+    ) -> Result<(), SourceError> {
+        let Some(reexecution) = &mut self.reexecution else {
+            return Ok(());
+        };
+        if begins {
+            if !self.tree_known {
+                reexecution.lose(index);
+            }
+            let before = Before {
+                origin: self.origin.as_deref().unwrap_or_default(),
+                root: self.edge.root(),
+                vkeys: self.keys.in_force(),
+            };
+            reexecution.begin_block(index, entry, &before, self.source, &mut self.findings)?;
+        }
+        reexecution.entry(index, entry, good_body);
+        Ok(())
     }
 
     fn check_kind(&mut self, index: u64, entry: &Entry, begins: bool) -> Result<(), SourceError> {
@@ -309,6 +348,9 @@ impl<'a> Auditor<'a> {
             .lose(&mut self.findings);
         self.blocks.lose();
         self.batches.lose();
+        if let Some(reexecution) = &mut self.reexecution {
+            reexecution.lose(from);
+        }
         let mut tile: Option<(u64, Option<Vec<u8>>)> = None;
         while self.index < to && self.tree_known {
             self.compare_marks();
@@ -357,6 +399,10 @@ impl<'a> Auditor<'a> {
         }
         self.blocks.end(self.index, &mut self.findings);
         self.batches.end(&mut self.findings);
+        if let Some(reexecution) = &mut self.reexecution {
+            let done = reexecution.end(self.source, &mut self.findings)?;
+            self.reexecuted = Some(done);
+        }
         if self.tree_known && self.source.has_partial_tiles() {
             self.tiles
                 .check_partial(&self.edge, self.source, &mut self.findings)?;

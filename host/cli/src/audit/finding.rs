@@ -47,6 +47,8 @@ pub enum Rule {
     Witness,
     /// A value that is not the one its digest names, is missing, or can't be read.
     Value,
+    /// A verdict that doesn't come out again, or that can't be made again.
+    Verdict,
 }
 
 impl Rule {
@@ -72,6 +74,7 @@ impl Rule {
             Self::Batch => "batch",
             Self::Witness => "witness",
             Self::Value => "value",
+            Self::Verdict => "verdict",
         }
     }
 }

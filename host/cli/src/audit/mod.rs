@@ -3,7 +3,7 @@
 //! Reading order: [`audit()`], `auditor` (what is checked of each entry, from top to
 //! bottom), `examine` (what can be checked of an entry alone), `pipeline` (how both run
 //! at the same time), `marks` and `authority` (what all of it is compared with),
-//! `statements` and `report`; `files` adds what no entry is read from.
+//! `statements` and `report`; `reexecution` makes verdicts again; `files` adds what no entry is read from.
 //!
 //! The signed checkpoint is the authority. Everything is recomputed from the entries
 //! up to it; the chain, the seals and the tiles then tell where a difference lies.
@@ -20,6 +20,7 @@ mod keys;
 mod links;
 mod marks;
 mod pipeline;
+mod reexecution;
 mod report;
 mod statements;
 mod tiles;
@@ -30,6 +31,7 @@ use auditchain_log::{VerifierKey, WitnessPolicy};
 
 pub(crate) use examine::check_commitment;
 pub use finding::{Finding, Findings, Rule};
+pub use reexecution::Reexecuted as ReexecutionReport;
 pub use report::{CheckpointReport, FilesSummary, KeysReport, PolicyCount, Report, SourceCount};
 
 use auditor::Auditor;
@@ -50,6 +52,8 @@ pub struct AuditOptions {
     pub witness_policy: Option<WitnessPolicy>,
     /// Bodies that are not there are counted, not found wrong.
     pub bodies_may_be_missing: bool,
+    /// Every verdict is made again by the modules that the log names.
+    pub re_execute: bool,
     /// Threads that examine entries; 0 is taken for 1.
     pub workers: usize,
 }

@@ -7,6 +7,7 @@ use auditchain_log::{Entry, Payload, Severity, Timestamp};
 use serde::Serialize;
 
 use super::finding::{Findings, Place, Rule};
+use super::reexecution::Reexecuted;
 use crate::limits::NAMES_MAX;
 
 /// Name under which what is over [`NAMES_MAX`] is counted.
@@ -38,7 +39,7 @@ pub struct Report {
     pub kinds: BTreeMap<&'static str, u64>,
     /// Events by source.
     pub sources: BTreeMap<String, SourceCount>,
-    /// What the policies in force had said, by policy and rule; not re-executed.
+    /// What the policies in force had said, by policy and rule.
     pub policies: BTreeMap<String, PolicyCount>,
     /// Bodies that hold.
     pub bodies_verified: u64,
@@ -60,6 +61,9 @@ pub struct Report {
     pub batch_signatures_invalid: u64,
     /// Entries that are lost.
     pub unreadable_entries: u64,
+    /// What came of making the verdicts again, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reexecuted: Option<Reexecuted>,
     /// Of a data directory: nothing was found wrong with the log itself, whatever was
     /// found in the files that it doesn't use.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -47,6 +47,7 @@ impl Auditor<'_> {
             batch_signatures_verified: self.batches.signatures_verified,
             batch_signatures_invalid: self.batches.signatures_invalid_and_sealed_so,
             unreadable_entries: self.counts.unreadable_entries,
+            reexecuted: self.reexecuted,
             log_holds: None,
             files: None,
             checked,
@@ -127,9 +128,7 @@ impl Auditor<'_> {
             );
         }
         self.key_statements(&mut checked, &mut not_checked);
-        not_checked.push(
-            "Whether the policies' verdicts are right: they are read, not re-executed.".into(),
-        );
+        self.reexecution_statements(&mut checked, &mut not_checked);
         if self.options.since.is_none() {
             not_checked.push("Whether it continues what you saw before: no --since was given. Keep the checkpoint printed here for the next time.".into());
         }
@@ -162,6 +161,43 @@ impl Auditor<'_> {
             not_checked.push(format!("The events of {} signed batches against the digest: some were in the log before, or their bodies are missing.", self.batches.digests_not_checked));
         }
         (checked, not_checked)
+    }
+
+    /// What came of making the verdicts again.
+    fn reexecution_statements(&self, checked: &mut Vec<String>, not_checked: &mut Vec<String>) {
+        let Some(done) = &self.reexecuted else {
+            not_checked.push("Whether the policies' verdicts are right: they were read. With --re-execute they are made again.".into());
+            return;
+        };
+        checked.push(format!(
+            "{} verdicts, made again by the modules, settings and snapshots that the log names: {} came out as they were sealed",
+            done.identical + done.different,
+            done.identical
+        ));
+        if done.without_body > 0 {
+            not_checked.push(format!(
+                "The verdicts of {} events whose bodies are gone: they can't be made again.",
+                done.without_body
+            ));
+        }
+        if done.not_reproducible > 0 {
+            not_checked.push(format!(
+                "{} verdicts that came out otherwise and need not come out alike: a policy's guest had failed by the clock, on another engine, or beside an event that is erased.",
+                done.not_reproducible
+            ));
+        }
+        if let Some(index) = done.ended_at {
+            not_checked.push(format!(
+                "The verdicts from entry {index} on: what they were made with is lost before, or can't be loaded."
+            ));
+        }
+        if !done.other_engines.is_empty() {
+            not_checked.push(format!(
+                "Whether fuel and memory ran out alike: the log names the engine {}, this one is {}.",
+                done.other_engines.join(", "),
+                auditchain_sandbox::ENGINE_ID
+            ));
+        }
     }
 
     /// What a rotation of keys means to who trusts the old or the new ones.

@@ -36,6 +36,7 @@ pub(super) fn run(args: &VerifyArgs, output: OutputFormat) -> Result<u8, CliErro
         since: since.transpose()?,
         witness_policy: read_policy(args.witness_policy.as_deref())?,
         bodies_may_be_missing: args.bodies_may_be_missing,
+        re_execute: args.re_execute,
         workers,
     };
     let progress = Mutex::new(Progress::new("verified"));

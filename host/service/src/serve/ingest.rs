@@ -10,6 +10,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use auditchain_log::{MAX_FIELD_BYTES, RejectionRecord, check_source_name};
+use auditchain_sandbox::SignatureAlgorithm;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
@@ -201,7 +202,7 @@ fn batch_signature(headers: &HeaderMap) -> Result<Option<BatchSignature>, Proble
         .parse()
         .ok()
         .filter(|sequence| *sequence <= SEQUENCE_MAX);
-    let algorithm = BatchSignature::algorithm(text(ALGORITHM)?);
+    let algorithm = SignatureAlgorithm::from_name(text(ALGORITHM)?);
     Ok(Some(BatchSignature {
         sequence: sequence
             .ok_or_else(|| Problem::bad_request(format!("{SEQUENCE} is no number up to 2^53")))?,
