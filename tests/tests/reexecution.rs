@@ -12,7 +12,7 @@ use auditchain_cli::{
 };
 use auditchain_log::{
     ChainHash, Checkpoint, Entry, Finding, Hash, Payload, SealRecord, Severity, SignerKey, TileId,
-    TreeEdge, leaf_hash, sign_note,
+    TreeEdge, Verdict, leaf_hash, sign_note,
 };
 use auditchain_tests::{Programs, bodies, data, programs, read, renamed};
 use serde_json::Value;
@@ -111,77 +111,69 @@ fn every_verdict_comes_out_again_and_a_changed_one_is_named() {
     // As it is, rewritten: the forger's tools change nothing by themselves.
     assert!(verify(&Forged::new(&honest, &signers, |_, _| {})).holds);
 
-    let (mut accused, mut whitewashed, mut event) = (None, None, None);
+    // Two plain events, two with findings and the one that is refused.
+    let (mut plain, mut found, mut refused) = (vec![], vec![], vec![]);
     let _ = Forged::new(&honest, &signers, |index, entry| {
-        if let Payload::Event { verdict, .. } = &entry.payload {
-            if verdict.is_plain() && index > 200 {
-                event.get_or_insert(index);
-            }
-            if !verdict.valid {
-                whitewashed.get_or_insert(index);
-            }
-            if !verdict.findings.is_empty() {
-                accused.get_or_insert(index);
-            }
+        let Payload::Event { verdict, .. } = &entry.payload else {
+            return;
+        };
+        match (verdict.valid, verdict.findings.is_empty()) {
+            (true, true) if index > 200 => plain.push(index),
+            (true, false) if index > 200 => found.push(index),
+            (false, _) => refused.push(index),
+            _ => {}
         }
     });
-    let (accused, event) = (accused.unwrap(), event.unwrap());
-    assert_named(&honest, &signers, event, |verdict| verdict.valid = false);
-    assert_named(&honest, &signers, event, |verdict| {
-        verdict.findings.push(Finding {
-            policy: "rbac".into(),
-            rule: "secret-read".into(),
-            severity: Severity::Medium,
-            sig: None,
-        });
-    });
-    assert_named(&honest, &signers, accused, |verdict| {
-        verdict.findings.clear()
-    });
-    assert_named(&honest, &signers, accused, |verdict| {
-        verdict.findings[0].severity = Severity::Info;
-    });
-    assert_named(&honest, &signers, whitewashed.unwrap(), |verdict| {
-        verdict.valid = true;
-    });
-}
-
-/// Changes the verdict of an event, all the rest following from that: only re-execution
-/// finds it, and names it.
-fn assert_named(
-    honest: &DirLog,
-    signers: &[SignerKey],
-    index: u64,
-    change: impl Fn(&mut auditchain_log::Verdict),
-) {
-    let forged = Forged::new(honest, signers, |at, entry| {
+    let changes: [(u64, Change); 5] = [
+        (plain[0], |verdict| verdict.valid = false),
+        (plain[1], |verdict| {
+            verdict.findings.push(Finding {
+                policy: "rbac".into(),
+                rule: "secret-read".into(),
+                severity: Severity::Medium,
+                sig: None,
+            });
+        }),
+        (found[0], |verdict| verdict.findings.clear()),
+        (found[1], |verdict| {
+            verdict.findings[0].severity = Severity::Critical
+        }),
+        (refused[0], |verdict| verdict.valid = true),
+    ];
+    let forged = Forged::new(&honest, &signers, |index, entry| {
+        let change = changes.iter().find(|(at, _)| *at == index);
         if let Payload::Event { verdict, .. } = &mut entry.payload
-            && at == index
+            && let Some((_, change)) = change
         {
             change(verdict);
         }
     });
-    let report = verify(&forged);
-    let found: Vec<_> = report
-        .findings
-        .kept
-        .iter()
-        .map(|finding| (finding.rule, finding.index))
-        .collect();
-    assert_eq!(
-        found,
-        [(Rule::Verdict, Some(index))],
-        "{:?}",
-        report.findings
-    );
-    let detail = &report.findings.kept[0].detail;
-    assert!(detail.contains("sealed verdict is") && detail.contains("re-executed it is"));
+    // All the rest follows from what was changed: only re-execution finds it.
     let options = AuditOptions {
         re_execute: false,
         ..options(&forged)
     };
     assert!(audit(&forged, &options, |_, _| {}).unwrap().holds);
+    let report = verify(&forged);
+    let mut expected: Vec<_> = changes
+        .iter()
+        .map(|(index, _)| (Rule::Verdict, Some(*index)))
+        .collect();
+    expected.sort_unstable();
+    let named: Vec<_> = report
+        .findings
+        .kept
+        .iter()
+        .map(|finding| (finding.rule, finding.index))
+        .collect();
+    assert_eq!(named, expected, "{:?}", report.findings);
+    for finding in &report.findings.kept {
+        let detail = &finding.detail;
+        assert!(detail.contains("sealed verdict is") && detail.contains("re-executed it is"));
+    }
 }
+
+type Change = fn(&mut Verdict);
 
 fn options(forged: &Forged<'_>) -> AuditOptions {
     AuditOptions {
