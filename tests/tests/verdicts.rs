@@ -260,3 +260,32 @@ fn batch_signatures_are_verified_and_sealed() {
     );
     assert_eq!(report["kinds"]["batch"], 3, "{report:#}");
 }
+
+/// What the log holds is compared with what comes after a restart, too.
+#[test]
+fn the_window_of_stages_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let t = |second: u32| format!("2026-11-21T06:30:{second:02}.000000Z");
+    let service = PROGRAMS.start(&log, &[]);
+    let started = event("a", "ResponseStarted", &t(0), &t(9));
+    assert_eq!(service.send("eu", &list(&[started])).json()["accepted"], 1);
+    assert!(service.stop().success());
+    let service = PROGRAMS.start(&log, &[]);
+    // Complete before it started; and another version of what is there.
+    let complete = event("a", "ResponseComplete", &t(0), &t(8));
+    assert_eq!(service.send("eu", &list(&[complete])).json()["rejected"], 1);
+    assert_eq!(last_rules(&service).1, ["ordering/stage-order"]);
+    let mut other = event("a", "ResponseStarted", &t(0), &t(9));
+    other["user"]["username"] = json!("mallory");
+    assert_eq!(service.send("eu", &list(&[other])).json()["rejected"], 1);
+    let rules = last_rules(&service).1;
+    assert!(
+        rules.contains(&"ordering/stage-conflict".into()),
+        "{rules:?}"
+    );
+    let keys = service.keys.clone();
+    let (code, report) = PROGRAMS.verify_with(&["--re-execute"], &service.url, &keys);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["reexecuted"]["different"], 0);
+}

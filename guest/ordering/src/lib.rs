@@ -8,7 +8,7 @@ use auditchain_guest_sdk::{Call, Description, Guest, Verdicts, export_guest, set
 pub mod rule;
 
 /// The guest, with its settings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Ordering(pub rule::Settings);
 
 impl Guest for Ordering {

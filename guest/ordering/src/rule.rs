@@ -7,7 +7,9 @@
 //! names no request by itself. So nothing here compares an event with its neighbours
 //! in arrival: late is judged against the newest stageTimestamp of the source, early
 //! against the block's time, order among the stages of one request, which is (source,
-//! auditID, requestReceivedTimestamp). A missing stage is no finding.
+//! auditID, requestReceivedTimestamp). Any stage may be missing, and its event may still
+//! be on its way: that is a finding only where the settings say that a stage is always
+//! recorded, and once it can no longer come.
 //!
 //! Other stages come from `context.earlier` alone, which the host fills with all that
 //! the log's window knows, those earlier in the same block included. Thus a verdict
@@ -58,6 +60,18 @@ pub const BACKDATED: Rule = Rule::new(
     Severity::High,
     "An event is dated long before what its source has already sent",
 );
+/// Later than retries explain, and not yet older than the source's window.
+pub const LATE: Rule = Rule::new(
+    "late",
+    Severity::Low,
+    "An event came later than an apiserver's retries explain",
+);
+/// A stage that is always recorded is not there.
+pub const STAGE_MISSING: Rule = Rule::new(
+    "stage-missing",
+    Severity::Medium,
+    "An earlier stage of the request is missing",
+);
 /// The times of two stages contradict their order.
 pub const STAGE_ORDER: Rule = Rule::new(
     "stage-order",
@@ -88,14 +102,20 @@ pub const RULES: &[Rule] = &[
     STAGE_ORDER,
     STAGE_CONFLICT,
     STAGE_ILLEGAL,
+    LATE,
+    STAGE_MISSING,
 ];
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
+/// responseStatus.code of a request that was answered.
+const OK: u32 = 200;
+/// And of one whose authentication failed: it has a ResponseStarted event only.
+const UNAUTHORIZED: u32 = 401;
 /// A year. Longer windows are mistakes of unit, and would let times overflow.
 const MAX_SECONDS: u32 = 366 * 24 * 3600;
 
 /// What may be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Settings {
     /// How far a source's clock may be ahead of ours.
@@ -106,6 +126,24 @@ pub struct Settings {
     /// How far two times of one apiserver may contradict each other. None do in
     /// recorded traffic; a clock that is stepped, not slewed, needs some.
     pub tolerance_micros: u32,
+    /// From when on an event is late. Retried batches come up to 250 s late.
+    pub late_seconds: u32,
+    /// Stages that the audit policy records for every request that gets that far. None:
+    /// a missing stage is no finding.
+    pub expected_stages: Vec<ExpectedStage>,
+    /// How long after a request was received its first stages may still come. Batches may
+    /// overtake one another while they are retried: only long-running requests are judged
+    /// then. 0 is for what comes in order, from a forwarder or in blocking mode.
+    pub missing_after_seconds: u32,
+}
+
+/// A stage that can be expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ExpectedStage {
+    /// Of every request but those whose authentication failed.
+    RequestReceived,
+    /// Of every watch that was answered.
+    ResponseStarted,
 }
 
 impl Default for Settings {
@@ -114,6 +152,9 @@ impl Default for Settings {
             skew_seconds: 10,
             window_seconds: 600,
             tolerance_micros: 0,
+            late_seconds: 300,
+            expected_stages: Vec::new(),
+            missing_after_seconds: 300,
         }
     }
 }
@@ -127,6 +168,8 @@ impl Settings {
         for (name, seconds) in [
             ("skewSeconds", self.skew_seconds),
             ("windowSeconds", self.window_seconds),
+            ("lateSeconds", self.late_seconds),
+            ("missingAfterSeconds", self.missing_after_seconds),
         ] {
             if seconds > MAX_SECONDS {
                 return Err(format!("settings: {name} is more than a year"));
@@ -136,11 +179,11 @@ impl Settings {
     }
 
     fn skew_micros(&self) -> i64 {
-        i64::from(self.skew_seconds) * MICROS_PER_SECOND
+        micros(self.skew_seconds)
     }
 
     fn window_micros(&self) -> i64 {
-        i64::from(self.window_seconds) * MICROS_PER_SECOND
+        micros(self.window_seconds)
     }
 
     fn tolerance_micros(&self) -> i64 {
@@ -163,6 +206,64 @@ pub fn verify(settings: &Settings, call: &Call<'_>, verdicts: &mut Verdicts) {
         if !said.contains(&(event.index(), rule.id)) {
             said.push((event.index(), rule.id));
             verdicts.invalid(event.subject(), rule, reason);
+        }
+    }
+    if !settings.expected_stages.is_empty() {
+        check_missing(settings, call, verdicts);
+    }
+}
+
+/// Says which expected stages are not there, of the requests whose first stages the
+/// window would have and can't come any more.
+fn check_missing(settings: &Settings, call: &Call<'_>, verdicts: &mut Verdicts) {
+    // By event, a bit a rank.
+    let mut known = vec![0u8; call.slice().events.len()];
+    for (event, earlier) in call.earlier() {
+        if let (Some(rank), Some(known)) =
+            (rank(earlier.stage), known.get_mut(event.index() as usize))
+        {
+            *known |= 1 << rank;
+        }
+    }
+    let context = call.context();
+    let settled = context
+        .time
+        .saturating_sub(micros(settings.missing_after_seconds));
+    for (event, known) in call.events().zip(known) {
+        let (Some(this), Some(received)) = (rank(event.stage()), event.received_at()) else {
+            continue;
+        };
+        // Clocks differ: a request from about where the window starts may lie before it.
+        let in_window = context
+            .window_start
+            .is_none_or(|start| received.saturating_sub(settings.skew_micros()) > start);
+        if !in_window || received > settled {
+            continue;
+        }
+        for expected in &settings.expected_stages {
+            let (stage, name) = expected.stage();
+            let missing = stage < this && known & (1 << stage) == 0;
+            if missing && expected.applies_to(event) {
+                let reason = format!("the window has no {name} event of this request");
+                verdicts.finding(event.subject(), &STAGE_MISSING, reason);
+            }
+        }
+    }
+}
+
+impl ExpectedStage {
+    /// Rank and name.
+    fn stage(self) -> (u8, &'static str) {
+        match self {
+            Self::RequestReceived => (0, "RequestReceived"),
+            Self::ResponseStarted => (1, "ResponseStarted"),
+        }
+    }
+
+    fn applies_to(self, event: Event<'_>) -> bool {
+        match self {
+            Self::RequestReceived => event.code() != Some(UNAUTHORIZED),
+            Self::ResponseStarted => event.verb() == Some("watch") && event.code() == Some(OK),
         }
     }
 }
@@ -215,6 +316,12 @@ fn check_event(settings: &Settings, call: &Call<'_>, event: Event<'_>, verdicts:
                 behind / MICROS_PER_SECOND
             );
             verdicts.invalid(subject, &BACKDATED, reason);
+        } else if behind > micros(settings.late_seconds) {
+            let reason = format!(
+                "{} s behind the newest event of its source",
+                behind / MICROS_PER_SECOND
+            );
+            verdicts.finding(subject, &LATE, reason);
         }
     }
 }
@@ -256,6 +363,10 @@ fn check_stages(
         let reason = format!("{backwards} us out of order with another stage of the request");
         (&STAGE_ORDER, reason)
     })
+}
+
+fn micros(seconds: u32) -> i64 {
+    i64::from(seconds) * MICROS_PER_SECOND
 }
 
 /// Position in a request's life. ResponseComplete and Panic both end it.

@@ -33,7 +33,17 @@ impl History {
         slice_events: usize,
         delay: i64,
     ) -> Vec<(usize, &'static str)> {
-        let guest = Ordering::configure(b"{}".to_vec()).unwrap();
+        self.judge_with("{}", events, slice_events, delay)
+    }
+
+    fn judge_with(
+        &mut self,
+        settings: &str,
+        events: &[Vec<u8>],
+        slice_events: usize,
+        delay: i64,
+    ) -> Vec<(usize, &'static str)> {
+        let guest = Ordering::configure(settings.into()).unwrap();
         let mut whole = Fixture::new(0);
         for event in events {
             whole.push(event);
@@ -123,6 +133,56 @@ fn retried_and_swapped_batches_raise_no_alarm() {
     for events in &requests {
         let found = history.judge(events, 64, 250_000_000);
         assert!(found.is_empty(), "{found:?}");
+    }
+}
+
+/// Every request's first stages are there, in all recordings that lost nothing; and what
+/// is taken out is missed.
+#[test]
+fn an_event_that_is_taken_out_is_missed() {
+    const ALL: &str =
+        r#"{"expectedStages":["RequestReceived","ResponseStarted"],"missingAfterSeconds":0}"#;
+    for run in ["bodies", "blocking", "truncated"] {
+        let mut history = History::default();
+        for (number, events) in testdata::requests(run).iter().enumerate() {
+            let found = history.judge_with(ALL, events, 64, 0);
+            assert!(found.is_empty(), "{run} request {number}: {found:?}");
+        }
+    }
+    let requests = testdata::requests("bodies");
+    // Whether the recording has the request's end.
+    let ends = |event: &[u8]| {
+        let text = String::from_utf8_lossy(event);
+        let id = text.split("\"auditID\":").nth(1).unwrap();
+        let id = id.split(',').next().unwrap().as_bytes();
+        let all = requests.iter().flatten();
+        all.into_iter()
+            .any(|other| contains(other, id) && contains(other, b"\"stage\":\"ResponseComplete\""))
+    };
+    for (stage, verb) in [("RequestReceived", "get"), ("ResponseStarted", "watch")] {
+        let is_of = |event: &Vec<u8>| {
+            contains(event, format!("\"stage\":\"{stage}\"").as_bytes())
+                && contains(event, format!("\"verb\":\"{verb}\"").as_bytes())
+                && (stage == "RequestReceived" || contains(event, b"\"code\":200"))
+                && ends(event)
+        };
+        let mut requests = requests.clone();
+        let places = requests.iter().enumerate().find_map(|(number, events)| {
+            let at = events.iter().position(is_of)?;
+            Some((number, at))
+        });
+        let (number, at) = places.unwrap();
+        requests[number].remove(at);
+        let (mut history, mut quiet) = (History::default(), History::default());
+        let mut found = Vec::new();
+        for events in &requests {
+            found.extend(history.judge_with(ALL, events, 64, 0));
+            // While it may still come, nothing is said.
+            let may_come = r#"{"expectedStages":["RequestReceived","ResponseStarted"]}"#;
+            assert!(quiet.judge_with(may_come, events, 64, 0).is_empty());
+        }
+        assert!((1..=2).contains(&found.len()), "{stage}: {found:?}");
+        assert!(found.iter().all(|(_, rule)| *rule == "stage-missing"));
     }
 }
 

@@ -45,7 +45,9 @@ fn judge_with(settings: &str, fixture: &Fixture) -> Vec<(u32, &'static str)> {
     verdicts
         .into_iter()
         .map(|verdict| {
-            assert!(!verdict.valid && !verdict.reason.is_empty());
+            let rule = &RULES[verdict.rule as usize];
+            let observes = [LATE.id, STAGE_MISSING.id].contains(&rule.id);
+            assert!(verdict.valid == observes && !verdict.reason.is_empty());
             let Subject::Event(event) = verdict.subject else {
                 panic!("{verdict:?}")
             };
@@ -150,11 +152,16 @@ fn backdated_is_judged_against_the_source() {
         name: "other".into(),
         watermark: Some(i64::MAX),
     });
-    fixture.context.sources[0].watermark = Some(T + 600 * MICROS_PER_SECOND);
+    fixture.context.sources[0].watermark = Some(T + 300 * MICROS_PER_SECOND);
     assert!(judge(&fixture).is_empty());
+    for late in [300 * MICROS_PER_SECOND + 1, 600 * MICROS_PER_SECOND] {
+        fixture.context.sources[0].watermark = Some(T + late);
+        assert_eq!(judge(&fixture), [(0, "late")]);
+        assert!(judge_with(r#"{"lateSeconds":600}"#, &fixture).is_empty());
+    }
     fixture.context.sources[0].watermark = Some(T + 600 * MICROS_PER_SECOND + 1);
     assert_eq!(judge(&fixture), [(0, "backdated")]);
-    assert!(judge_with(r#"{"windowSeconds":601}"#, &fixture).is_empty());
+    assert!(judge_with(r#"{"windowSeconds":601,"lateSeconds":601}"#, &fixture).is_empty());
 }
 
 fn earlier(event: u32, stage: Stage, at: i64) -> EarlierStage {
@@ -227,10 +234,37 @@ fn extreme_times_do_not_overflow() {
 }
 
 #[test]
+fn a_missing_stage_is_said_only_when_it_can_no_longer_come() {
+    const EXPECT: &str = r#"{"expectedStages":["RequestReceived"]}"#;
+    let mut fixture = fixture(&[complete()]);
+    let at = |fixture: &mut Fixture, seconds: i64| {
+        fixture.context.time = T + seconds * MICROS_PER_SECOND;
+        judge_with(EXPECT, fixture)
+    };
+    assert!(at(&mut fixture, 299).is_empty());
+    assert_eq!(at(&mut fixture, 300), [(0, "stage-missing")]);
+    // The window may not reach back to it.
+    fixture.context.window_start = Some(T - 10 * MICROS_PER_SECOND);
+    assert!(at(&mut fixture, 300).is_empty());
+    fixture.context.window_start = Some(T - 10 * MICROS_PER_SECOND - 1);
+    assert_eq!(at(&mut fixture, 300), [(0, "stage-missing")]);
+    // It is there.
+    fixture.context.earlier = vec![earlier(0, Stage::RequestReceived, T)];
+    assert!(at(&mut fixture, 300).is_empty());
+    // A failed authentication has none.
+    fixture.context.earlier.clear();
+    fixture.slice.events[0].code = UNAUTHORIZED;
+    assert!(at(&mut fixture, 300).is_empty());
+    assert!(judge(&fixture).is_empty(), "nothing is expected by default");
+}
+
+#[test]
 fn settings_that_make_no_sense_are_named() {
     for (settings, name) in [
         (r#"{"skew":1}"#, "skew"),
         (r#"{"windowSeconds":-1}"#, "-1"),
+        (r#"{"lateSeconds":31622401}"#, "lateSeconds"),
+        (r#"{"expectedStages":["Panic"]}"#, "Panic"),
         (r#"{"windowSeconds":31622401}"#, "windowSeconds"),
     ] {
         let error = Ordering::prepare(settings, &[]).unwrap_err();
