@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use auditchain_guest_sdk::settings;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use crate::organisation::Compiled;
+use crate::settings::{Comparison, Settings};
 use crate::snapshot::{Object, Snapshot, Subject};
 use crate::tables::{
     KIND_CLUSTER_ROLE, KIND_GROUP, KIND_ROLE, KIND_SERVICE_ACCOUNT, KIND_USER, Tables,
@@ -14,15 +15,19 @@ use crate::tables::{
 /// What `prepare` returns and `configure` takes up, as postcard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Prepared<'a> {
-    /// The settings.
-    pub settings: Settings,
+    /// How to compare with the snapshot.
+    #[serde(borrow)]
+    pub settings: Comparison<'a>,
+    /// The organisation's rules.
+    #[serde(borrow)]
+    pub organisation: Compiled<'a>,
     /// The snapshot; none where none is in force.
     #[serde(borrow)]
     pub tables: Option<Tables<'a>>,
 }
 
 impl<'a> Prepared<'a> {
-    /// Reads what [`prepare`] returned. Copies only the settings.
+    /// Reads what [`prepare`] returned. Copies no text and no table.
     ///
     /// # Errors
     /// The bytes are something else.
@@ -36,13 +41,15 @@ impl<'a> Prepared<'a> {
 /// # Errors
 /// In words that name the setting, or say how to take a snapshot.
 pub fn prepare(settings_json: &str, snapshot: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let settings: Settings = settings(settings_json.as_bytes())?;
+    let mut settings: Settings = settings(settings_json.as_bytes())?;
+    settings.organisation.normalise()?;
     let built = match snapshot {
         Some(json) => Some(Columns::build(&Snapshot::parse(json)?)?),
         None => None,
     };
     let prepared = Prepared {
-        settings,
+        settings: settings.comparison(),
+        organisation: Compiled::new(&settings.organisation)?,
         tables: built.as_ref().map(Columns::tables),
     };
     postcard::to_allocvec(&prepared).map_err(|error| format!("prepared form: {error}"))
