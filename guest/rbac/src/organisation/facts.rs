@@ -168,7 +168,10 @@ impl<'a> Facts<'a> {
 
     /// Who did what, for people.
     pub(crate) fn describe(&self) -> String {
-        let mut text = String::from(self.real.name().unwrap_or_default());
+        let mut text = match self.real.name() {
+            Some(name) if !name.is_empty() => String::from(name),
+            _ => "nobody known".into(),
+        };
         if let Some(user) = self.impersonated {
             text = format!("{text} as {}", user.name().unwrap_or_default());
         }
