@@ -2,7 +2,7 @@
 //! allowed. Each observes, unless the settings say `deny`: then an event that it
 //! catches is not valid.
 //!
-//! Built-in families ([`family`](self)) and rules that the organisation writes itself
+//! Built-in families and rules that the organisation writes itself
 //! have the same selectors. docs/rules.md has every rule and its settings.
 //!
 //! Reading order: `settings` (as written), `compiled` and `condition` (as evaluated),
@@ -25,7 +25,7 @@ mod verb;
 
 use auditchain_guest_sdk::Event;
 
-pub use compiled::{Compiled, MAX_CUSTOM_RULES};
+pub use compiled::{Compiled, MAX_BODY_CONDITIONS, MAX_CUSTOM_RULES};
 pub use family::RULES;
 pub use hours::{ClockTime, Day, WorkingHours};
 pub use pattern::{Cidr, Codes, matches, matches_any};
@@ -75,8 +75,8 @@ pub(crate) fn observe(
         }
     }
     if let (Some((why, names)), Some(rule)) = (unread, rules.not_examined()) {
-        let concerns = judge_selectors(rule, &facts) == Ok(true);
-        if concerns {
+        let is_of_verb = rule.verbs & facts.verb_bit != 0;
+        if is_of_verb && judge_selectors(rule, &facts) == Ok(true) {
             report(caught(
                 rule,
                 &facts,

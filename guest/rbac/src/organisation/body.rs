@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::snapshot::PolicyRule;
+
 /// Bodies larger than this are not looked into: reading them would use up the fuel of
 /// other events. A binding has some 2 KB, a pod 3 to 10.
 const MAX_BODY_BYTES: u32 = 64 * 1024;
@@ -145,6 +147,13 @@ impl<'a> PodSpec<'a> {
         .flatten()
     }
 
+    pub(crate) fn keep_ephemeral_containers(&mut self) {
+        *self = Self {
+            ephemeral_containers: self.ephemeral_containers.take(),
+            ..Self::default()
+        };
+    }
+
     /// Directories and files of the node that it mounts.
     pub(crate) fn host_paths(&self) -> impl Iterator<Item = &str> {
         let volumes = self.volumes.iter().flatten();
@@ -190,6 +199,17 @@ pub(crate) fn pods<'a>(resource: &str, objects: Objects<'a>) -> Vec<PodSpec<'a>>
             .collect(),
         _ => objects.read().filter_map(template).collect(),
     }
+}
+
+#[derive(Deserialize)]
+struct Role {
+    rules: Option<Vec<PolicyRule>>,
+}
+
+/// The rules of the role that a request writes.
+pub(crate) fn role_rules(objects: Objects<'_>) -> Vec<PolicyRule> {
+    let rules = objects.read().filter_map(|role: Role| role.rules);
+    rules.flatten().collect()
 }
 
 /// Whether JSON has something at a pointer: one of the values, or if there are none

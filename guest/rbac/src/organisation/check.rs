@@ -17,11 +17,15 @@ pub(crate) fn event(check: Check, facts: &Facts<'_>, hours: Option<Hours>) -> bo
         Check::Impersonated => facts.is_impersonated(),
         Check::Anonymous => facts.is_anonymous() && !facts.is_to_a_public_path(),
         Check::FullAdmin => facts.persons().any(|user: User<'_>| user.in_group(MASTERS)),
-        Check::OutsideWorkingHours => match (hours, facts.time()) {
-            (Some(hours), Some(time)) => !hours.contains(time),
-            // Not known when: rather reported than missed.
-            (hours, _) => hours.is_some(),
-        },
+        Check::OutsideWorkingHours => {
+            let outside = match (hours, facts.time()) {
+                (Some(hours), Some(time)) => !hours.contains(time),
+                // Not known when: rather reported than missed.
+                (hours, _) => hours.is_some(),
+            };
+            outside && facts.is_by_a_person()
+        }
+        Check::NoBookkeeping => !facts.is_bookkeeping(),
         // A collection may hold some.
         Check::SystemRole => facts.is_unnamed() || facts.name.starts_with("system:"),
         Check::NotExamined => false,
@@ -39,10 +43,8 @@ pub(crate) fn body(
     let nothing_to_add = |caught: bool| Ok(caught.then(String::new));
     let of_pods =
         |caught: fn(&PodSpec<'_>) -> bool| nothing_to_add(facts.pods()?.iter().any(caught));
-    let of_role = |caught: fn(&PolicyRule) -> bool| {
-        let mut roles = facts.objects()?.read::<Role>();
-        nothing_to_add(roles.any(|role| role.rules.iter().flatten().any(caught)))
-    };
+    let of_role =
+        |caught: fn(&PolicyRule) -> bool| nothing_to_add(facts.role_rules()?.iter().any(caught));
     match check {
         Check::PrivilegedPod => {
             let mut containers = facts.pods()?.iter().flat_map(PodSpec::containers);
@@ -120,6 +122,7 @@ pub(crate) fn body(
         | Check::Impersonated
         | Check::Anonymous
         | Check::FullAdmin
+        | Check::NoBookkeeping
         | Check::OutsideWorkingHours
         | Check::SystemRole => nothing_to_add(true),
     }
@@ -162,11 +165,6 @@ fn find_word<'w>(text: &[u8], words: &[&'w str]) -> Option<&'w str> {
 #[serde(rename_all = "camelCase")]
 struct Binding {
     role_ref: RoleRef,
-}
-
-#[derive(Deserialize)]
-struct Role {
-    rules: Option<Vec<PolicyRule>>,
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,9 @@ use super::verb::{self, VerbSet};
 
 /// Rules that an organisation writes itself: each costs every event something.
 pub const MAX_CUSTOM_RULES: usize = 128;
+/// Members `at` of all selectors: each may walk a body of 64 KiB, half a million
+/// instructions, and one event has to stay within the fuel of a slice.
+pub const MAX_BODY_CONDITIONS: usize = 32;
 /// Length of the name of such a rule: as that of any rule.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -93,6 +96,13 @@ impl<'a> Compiled<'a> {
                     &format!("there is no {id:?}; there are {known}"),
                 ));
             }
+        }
+        let conditions: usize = settings.selectors().map(|of| of.body.len()).sum();
+        if conditions > MAX_BODY_CONDITIONS {
+            return Err(format!(
+                "settings: organisation: there are {conditions} conditions on bodies; \
+                 at most {MAX_BODY_CONDITIONS} are allowed"
+            ));
         }
         for (family, index) in FAMILIES.iter().zip(0..) {
             let written = settings.rules.get(family.rule.id);
@@ -262,6 +272,14 @@ impl<'a> Compiled<'a> {
 }
 
 impl Organisation {
+    fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        let rules = self.rules.values();
+        let of_rules = rules.flat_map(|rule| rule.only.iter().chain(&rule.except));
+        let custom = self.custom.iter();
+        let of_custom = custom.flat_map(|rule| std::iter::once(&rule.selects).chain(&rule.except));
+        of_rules.chain(of_custom)
+    }
+
     /// Brings what can be said in two ways into one.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use super::family::KUBE_NAMESPACES;
 use super::pattern::matches_any;
 use super::verb::{self, VerbSet};
 use crate::request::{Request, Resource, Target};
+use crate::snapshot::PolicyRule;
 
 /// What every cluster shows to anybody (ClusterRole system:public-info-viewer).
 const PUBLIC_PATHS: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
@@ -45,6 +46,7 @@ pub(crate) struct Facts<'a> {
     bytes: &'a Bytes,
     objects: OnceCell<Result<Objects<'a>, Unread>>,
     pods: OnceCell<Vec<PodSpec<'a>>>,
+    role_rules: OnceCell<Vec<PolicyRule>>,
     component: OnceCell<bool>,
 }
 
@@ -69,6 +71,7 @@ impl<'a> Facts<'a> {
             bytes,
             objects: OnceCell::new(),
             pods: OnceCell::new(),
+            role_rules: OnceCell::new(),
             component: OnceCell::new(),
         }
     }
@@ -130,6 +133,19 @@ impl<'a> Facts<'a> {
         KUBE_NAMESPACES.contains(&self.namespace())
     }
 
+    /// True for what controllers do all day wherever they elect their leaders.
+    pub(crate) fn is_bookkeeping(&self) -> bool {
+        self.resource()
+            .is_some_and(|of| matches!(of.resource.as_str(), "events" | "leases"))
+    }
+
+    /// True if somebody is in it who is no part of the cluster and no service account.
+    pub(crate) fn is_by_a_person(&self) -> bool {
+        self.persons()
+            .filter_map(|user| user.name())
+            .any(|name| !name.starts_with("system:"))
+    }
+
     pub(crate) fn is_allowed(&self) -> bool {
         self.event.decision() == Some("allow")
     }
@@ -163,7 +179,20 @@ impl<'a> Facts<'a> {
             return Ok(&[]);
         }
         let objects = self.objects()?;
-        Ok(self.pods.get_or_init(|| body::pods(&of.resource, objects)))
+        Ok(self.pods.get_or_init(|| {
+            let mut pods = body::pods(&of.resource, objects);
+            // The rest of the pod was there before.
+            if of.subresource == "ephemeralcontainers" {
+                pods.iter_mut().for_each(PodSpec::keep_ephemeral_containers);
+            }
+            pods
+        }))
+    }
+
+    /// The rules of the role that it writes.
+    pub(crate) fn role_rules(&self) -> Result<&[PolicyRule], Unread> {
+        let objects = self.objects()?;
+        Ok(self.role_rules.get_or_init(|| body::role_rules(objects)))
     }
 
     /// Who did what, for people.

@@ -74,7 +74,10 @@ pub(crate) enum Check {
     Anonymous,
     /// A member of system:masters.
     FullAdmin,
+    /// By a person, outside of the working hours.
     OutsideWorkingHours,
+    /// Neither an Event nor a Lease.
+    NoBookkeeping,
     /// A role called `system:...`, or any for all that is known.
     SystemRole,
     PrivilegedPod,

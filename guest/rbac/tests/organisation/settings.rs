@@ -2,7 +2,9 @@
 //! about the rules that there are.
 
 use auditchain_guest_rbac::Rbac;
-use auditchain_guest_rbac::organisation::{MAX_CUSTOM_RULES, Organisation, RULES};
+use auditchain_guest_rbac::organisation::{
+    MAX_BODY_CONDITIONS, MAX_CUSTOM_RULES, Organisation, RULES,
+};
 use auditchain_guest_rbac::settings::Settings;
 use auditchain_guest_sdk::Guest as _;
 use serde_json::Value;
@@ -115,6 +117,9 @@ fn mistakes_are_refused_and_named() {
             assert!(error.contains(named), "{settings}: {error}");
         }
     }
+    let walks = vec![r#"{"at":"/a"}"#; MAX_BODY_CONDITIONS + 1].join(",");
+    let error = refused(&custom(&format!(r#""match":{{"body":[{walks}]}}"#)));
+    assert!(error.contains("33 conditions on bodies"), "{error}");
     let many: Vec<_> = (0..=MAX_CUSTOM_RULES)
         .map(|number| {
             format!(r#"{{"name":"r{number}","severity":"low","match":{{"verbs":["get"]}}}}"#)

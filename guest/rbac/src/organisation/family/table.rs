@@ -116,7 +116,7 @@ const fn deleted(id: &'static str, title: &'static str, kinds: &'static [Kind]) 
 pub(crate) const FAMILIES: &[Family] = {
     use Check::{
         Anonymous, ClusterAdmin, Credentials, ExecRole, FullAdmin, HostIpc, HostNetwork, HostPath,
-        HostPid, Image, Impersonated, NoTls, NodePort, NotExamined, Nothing, OutsideWorkingHours,
+        HostPid, Image, Impersonated, NoBookkeeping, NoTls, NodePort, NotExamined, Nothing, OutsideWorkingHours,
         PrivilegedPod, SystemRole, WildcardRole, WriteRole,
     };
     use Severity::{High, Low, Medium};
@@ -134,7 +134,7 @@ pub(crate) const FAMILIES: &[Family] = {
         Family { outcome: Outcome::Allowed,
             ..off("outside-working-hours", Low, "A request outside of the working hours was allowed", ANY, &[], OutsideWorkingHours) },
         Family { namespaces: KUBE_NAMESPACES,
-            ..on("kube-system-touched", Medium, "Something was changed in a namespace of the cluster itself", WRITE, &[], Nothing) },
+            ..on("kube-system-touched", Medium, "Something was changed in a namespace of the cluster itself", WRITE, &[], NoBookkeeping) },
         // Into pods.
         Family { exempt: Exempt::Nobody, outcome: Outcome::Allowed,
             ..on("exec-into-pod", Medium, "Exec or attach into a pod", verb::union(GET, CREATE), &[kind("", "pods", "exec"), kind("", "pods", "attach")], Nothing) },
