@@ -95,7 +95,7 @@ fn a_finding_says_who_did_what() {
         reason(&privileged),
         r#"alice: create pods n/p: container "i""#
     );
-    let anonymous = Event::new("get", "/metrics?x").as_user("system:anonymous");
+    let anonymous = Event::new("get", "/metrics?x").impersonating("system:anonymous");
     assert_eq!(
         reason(&anonymous),
         "alice as system:anonymous: get /metrics"

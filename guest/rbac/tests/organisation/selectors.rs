@@ -137,8 +137,16 @@ fn every_member_selects_and_lets_pass() {
             get().from("::ffff:192.0.2.9"),
             get().from("2001:db8::1"),
         ),
-        (r#"{"impersonated":true}"#, get().as_user("bob"), get()),
-        (r#"{"impersonated":false}"#, get(), get().as_user("bob")),
+        (
+            r#"{"impersonated":true}"#,
+            get().impersonating("bob"),
+            get(),
+        ),
+        (
+            r#"{"impersonated":false}"#,
+            get(),
+            get().impersonating("bob"),
+        ),
         (r#"{"anonymous":true}"#, get().by("system:anonymous"), get()),
         (
             r#"{"workingHours":"outside"}"#,
@@ -199,7 +207,7 @@ fn every_member_selects_and_lets_pass() {
 fn what_cannot_be_told_selects_and_exempts_nobody() {
     let list = Event::new("list", "/api/v1/secrets");
     let no_address = Event::new("get", "/api/v1/nodes/w").from("no address");
-    let as_bob = Event::new("get", "/api/v1/nodes/w").as_user("bob");
+    let as_bob = Event::new("get", "/api/v1/nodes/w").impersonating("bob");
     let no_time = Event::new("get", "/api/v1/nodes/w").at("then");
     for (selector, event) in [
         (r#"{"namespaces":["n"]}"#, &list),

@@ -51,7 +51,7 @@ impl Event {
         self.with("/user/groups", json!(groups))
     }
 
-    pub(crate) fn as_user(self, user: &str) -> Self {
+    pub(crate) fn impersonating(self, user: &str) -> Self {
         self.with("/impersonatedUser", json!({"username": user}))
     }
 

@@ -21,7 +21,7 @@ pub(super) fn secrets() -> Vec<Cases> {
                 secret("get"),
                 Event::new("list", "/api/v1/secrets?limit=500"),
                 Event::new("watch", "/api/v1/secrets?watch=true").code(200),
-                secret("get").as_user(NODE),
+                secret("get").impersonating(NODE),
             ],
             [
                 secret("get").by(NODE),

@@ -16,7 +16,10 @@ pub(super) fn who() -> Vec<Cases> {
         of(
             "impersonation",
             AS_IT_COMES,
-            [get().as_user("bob"), get().as_user("bob").forbidden()],
+            [
+                get().impersonating("bob"),
+                get().impersonating("bob").forbidden(),
+            ],
             [get()],
         ),
         of(
@@ -24,7 +27,7 @@ pub(super) fn who() -> Vec<Cases> {
             AS_IT_COMES,
             [
                 anonymous("/api/v1/secrets"),
-                get().as_user("system:anonymous"),
+                get().impersonating("system:anonymous"),
             ],
             [
                 anonymous("/readyz?verbose"),
@@ -51,8 +54,8 @@ pub(super) fn who() -> Vec<Cases> {
             [
                 get().by("mallory"),
                 get().by("mallory").forbidden(),
-                get().as_user("mallory"),
-                get().by("mallory").as_user("alice"),
+                get().impersonating("mallory"),
+                get().by("mallory").impersonating("alice"),
             ],
             [get(), get().by("zoe").in_groups(&["team-blue"])],
         ),
@@ -62,7 +65,7 @@ pub(super) fn who() -> Vec<Cases> {
             [
                 get()
                     .by(BOT)
-                    .as_user("alice")
+                    .impersonating("alice")
                     .at("2026-11-21T12:00:00.000000Z"),
                 get().at("2026-11-20T18:00:00.000000Z"),
                 get().at("2026-11-21T12:00:00.000000Z"),
