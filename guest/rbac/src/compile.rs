@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use auditchain_guest_sdk::{RbacSnapshot, settings};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use crate::organisation::Compiled;
+use crate::settings::{Comparison, Settings};
 use crate::snapshot::{Object, Snapshot, Subject};
 use crate::tables::{
     KIND_CLUSTER_ROLE, KIND_GROUP, KIND_ROLE, KIND_SERVICE_ACCOUNT, KIND_USER, Tables,
@@ -14,8 +15,12 @@ use crate::tables::{
 /// What `prepare` returns and `configure` takes up, as postcard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Prepared<'a> {
-    /// The settings.
-    pub settings: Settings,
+    /// How to compare with the snapshots.
+    #[serde(borrow)]
+    pub settings: Comparison<'a>,
+    /// The organisation's rules.
+    #[serde(borrow)]
+    pub organisation: Compiled<'a>,
     /// The snapshots, the oldest first; none where none is in force.
     #[serde(borrow)]
     pub snapshots: Vec<Dated<'a>>,
@@ -32,7 +37,7 @@ pub struct Dated<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Reads what [`prepare`] returned. Copies only the settings.
+    /// Reads what [`prepare`] returned. Copies no text and no table.
     ///
     /// # Errors
     /// The bytes are something else.
@@ -46,7 +51,8 @@ impl<'a> Prepared<'a> {
 /// # Errors
 /// In words that name the setting, or say how to take a snapshot.
 pub fn prepare(settings_json: &str, snapshots: &[RbacSnapshot]) -> Result<Vec<u8>, String> {
-    let settings: Settings = settings(settings_json.as_bytes())?;
+    let mut settings: Settings = settings(settings_json.as_bytes())?;
+    settings.organisation.normalise()?;
     let mut built = Vec::with_capacity(snapshots.len());
     for snapshot in snapshots {
         let columns = Columns::build(&Snapshot::parse(&snapshot.json)?)?;
@@ -57,7 +63,8 @@ pub fn prepare(settings_json: &str, snapshots: &[RbacSnapshot]) -> Result<Vec<u8
         tables: columns.tables(),
     });
     let prepared = Prepared {
-        settings,
+        settings: settings.comparison(),
+        organisation: Compiled::new(&settings.organisation)?,
         snapshots: dated.collect(),
     };
     postcard::to_allocvec(&prepared).map_err(|error| format!("prepared form: {error}"))

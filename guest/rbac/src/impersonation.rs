@@ -10,7 +10,7 @@ use auditchain_guest_sdk::Event;
 use serde::Deserialize;
 
 use crate::evaluate::{Action, Who};
-use crate::organisation::small_body;
+use crate::organisation::Bytes;
 use crate::request::{Request, Resource, Target};
 use crate::rule::MASTERS;
 use crate::tables::Tables;
@@ -19,7 +19,7 @@ use crate::tables::Tables;
 const AUTHENTICATION: &str = "authentication.k8s.io";
 
 /// Says what is not granted; none where all is, or where the event doesn't tell.
-pub(crate) fn not_granted(tables: Tables<'_>, event: Event<'_>) -> Option<String> {
+pub(crate) fn not_granted(tables: Tables<'_>, event: Event<'_>, bytes: &Bytes) -> Option<String> {
     let impersonated = event.impersonated_user()?;
     let real = Who::from_user(event.user());
     if real.in_group(MASTERS) {
@@ -27,7 +27,7 @@ pub(crate) fn not_granted(tables: Tables<'_>, event: Event<'_>) -> Option<String
     }
     // Extras and constraint are in the body only. An impersonated request is rare, so
     // the copy costs nothing that counts; a large one is let pass.
-    let body: Body = serde_json::from_slice(&small_body(event).ok()?).ok()?;
+    let body: Body = serde_json::from_slice(bytes.of(event).ok()?).ok()?;
     if body
         .authentication_metadata
         .impersonation_constraint

@@ -1,179 +1,166 @@
 //! Rules of the organisation: what somebody would like to hear of though it was
-//! allowed. They observe: an event stays valid.
+//! allowed. Each observes, unless the settings say `deny`: then an event that it
+//! catches is not valid.
+//!
+//! Built-in families and rules that the organisation writes itself
+//! have the same selectors. docs/rules.md has every rule and its settings.
+//!
+//! Reading order: `settings` (as written), `compiled` and `condition` (as evaluated),
+//! `family` (what is built in), `facts`, `body` and `check` (what is asked of an
+//! event), `pattern`, `hours`, `verb`.
 //!
 //! A long-running request (exec, watch) has two events with a decision, its beginning
 //! and its end; each is reported, since either may be lost.
 
-use auditchain_guest_sdk::{Event, Rule, Severity, User, Verdicts};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+mod body;
+mod check;
+mod compiled;
+mod condition;
+mod facts;
+mod family;
+mod hours;
+mod pattern;
+mod settings;
+mod verb;
 
-use crate::request::{Request, Resource, Target};
-use crate::settings::{Organisation, matches_any};
-use crate::snapshot::RoleRef;
+use auditchain_guest_sdk::Event;
 
-/// Somebody is inside a pod.
-pub const EXEC_INTO_POD: Rule = Rule::new(
-    "exec-into-pod",
-    Severity::Medium,
-    "Exec, attach or port-forward into a pod",
-);
-/// Somebody has read Secrets.
-pub const SECRET_READ: Rule = Rule::new("secret-read", Severity::Medium, "Secrets were read");
-/// Somebody was made cluster-admin.
-pub const CLUSTER_ADMIN_BINDING: Rule = Rule::new(
-    "cluster-admin-binding",
-    Severity::High,
-    "A binding to cluster-admin was made or changed",
-);
-/// Somebody acts as somebody else.
-pub const IMPERSONATION: Rule = Rule::new(
-    "impersonation",
-    Severity::Medium,
-    "A request was made as another user",
-);
-/// Nobody knows who.
-pub const ANONYMOUS_ALLOWED: Rule = Rule::new(
-    "anonymous-allowed",
-    Severity::High,
-    "An anonymous request was allowed",
-);
+pub use compiled::{Compiled, MAX_BODY_CONDITIONS, MAX_CUSTOM_RULES};
+pub use family::RULES;
+pub use hours::{ClockTime, Day, WorkingHours};
+pub use pattern::{Cidr, Codes, matches, matches_any};
+pub use settings::{
+    BodyCondition, CustomRule, CustomSeverity, Decision, Organisation, RuleSettings, Selector,
+    Within,
+};
 
-/// Bodies larger than this are not looked into: reading them would use up the fuel of
-/// other events. A binding has some 2 KB.
-const MAX_BODY_BYTES: u32 = 64 * 1024;
+pub(crate) use body::Bytes;
 
-/// What every cluster shows to anybody (ClusterRole system:public-info-viewer).
-const PUBLIC_PATHS: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
+use body::Unread;
+use compiled::CompiledRule;
+use condition::{Purpose, all};
+use facts::Facts;
+use family::{Exempt, Family, Outcome};
 
-/// Says what there is to say about an event with a decision.
+use crate::request::Request;
+
+/// Something that a rule has to say of an event.
+pub(crate) struct Caught {
+    /// Index in [`RULES`].
+    pub(crate) rule: usize,
+    /// True: the event is not valid.
+    pub(crate) deny: bool,
+    pub(crate) reason: String,
+}
+
+/// Says what there is to say about an event.
 pub(crate) fn observe(
-    enabled: &Organisation,
+    rules: &Compiled<'_>,
     event: Event<'_>,
     request: &Request,
-    verdicts: &mut Verdicts,
+    bytes: &Bytes,
+    mut report: impl FnMut(Caught),
 ) {
-    let subject = event.subject();
-    let user = event.impersonated_user().unwrap_or(event.user());
-    if enabled.impersonation && event.impersonated_user().is_some() {
-        let reason = format!("{} as {}", named(event.user()), named(user));
-        verdicts.finding(subject, &IMPERSONATION, reason);
+    let facts = Facts::new(event, request, bytes);
+    let resource = facts.resource().map(|of| of.resource.as_str());
+    let mut unread: Option<(Unread, Vec<&str>)> = None;
+    for rule in rules.rules_for(resource) {
+        match judge(rules, rule, &facts) {
+            Ok(None) => {}
+            Ok(Some(detail)) => report(caught(rule, &facts, &detail)),
+            Err(why) => unread
+                .get_or_insert((why, Vec::new()))
+                .1
+                .push(rule.called()),
+        }
     }
-    if event.decision() != Some("allow") {
-        return;
-    }
-    if enabled.anonymous_allowed && is_anonymous(user) && !is_public(request) {
-        let uri = event.request_uri().unwrap_or_default();
-        verdicts.finding(subject, &ANONYMOUS_ALLOWED, uri);
-    }
-    let Some(resource) = request.resource() else {
-        return;
-    };
-    if enabled.exec_into_pod && enters_pod(resource) {
-        let reason = format!(
-            "{}: {} of {}/{}",
-            named(user),
-            resource.subresource,
-            resource.namespace,
-            resource.name
-        );
-        verdicts.finding(subject, &EXEC_INTO_POD, reason);
-    }
-    let exempt = || matches_any(&enabled.exempt_users, user.name().unwrap_or_default());
-    if enabled.secret_read && reads_secrets(event, resource) && !exempt() {
-        let reason = format!("{}: {}/{}", named(user), resource.namespace, resource.name);
-        verdicts.finding(subject, &SECRET_READ, reason);
-    }
-    if enabled.cluster_admin_binding && writes_binding(event, resource) {
-        // The role is in the body alone. Below level Request, or when the bodies were
-        // cut off, it can't be known.
-        let reason = match small_body(event) {
-            Err(size) => Some(format!(
-                "{}: a binding in {size} bytes, too many to look which role it is of",
-                named(user)
-            )),
-            Ok(body) if names_cluster_admin(&body) => Some(named(user)),
-            Ok(_) => None,
-        };
-        if let Some(reason) = reason {
-            verdicts.finding(subject, &CLUSTER_ADMIN_BINDING, reason);
+    if let (Some((why, names)), Some(rule)) = (unread, rules.not_examined()) {
+        let is_of_verb = rule.verbs & facts.verb_bit != 0;
+        if is_of_verb && judge_selectors(rule, &facts) == Ok(true) {
+            report(caught(
+                rule,
+                &facts,
+                &format!("{why}: {}", names.join(", ")),
+            ));
         }
     }
 }
 
-fn named(user: User<'_>) -> String {
-    user.name().unwrap_or_default().into()
+/// In what words the rule catches the event, if it does. The error is why a body that
+/// matters was not read.
+fn judge(
+    rules: &Compiled<'_>,
+    rule: &CompiledRule<'_>,
+    facts: &Facts<'_>,
+) -> Result<Option<String>, Unread> {
+    if rule.verbs & facts.verb_bit == 0 {
+        return Ok(None);
+    }
+    let Some(family) = rule.family() else {
+        let caught = judge_selectors(rule, facts)?;
+        return Ok(caught.then(String::new));
+    };
+    let applies = is_of_kind(family, facts)
+        && came_to(family.outcome, facts)
+        && check::event(family.check, facts, rules.hours)
+        && !is_exempt(family.exempt, facts, &rules.exempt_users);
+    if !applies || !judge_selectors(rule, facts)? {
+        return Ok(None);
+    }
+    check::body(family.check, facts, &rule.words)
 }
 
-fn is_anonymous(user: User<'_>) -> bool {
-    user.name() == Some("system:anonymous") || user.in_group("system:unauthenticated")
+fn judge_selectors(rule: &CompiledRule<'_>, facts: &Facts<'_>) -> Result<bool, Unread> {
+    if !all(&rule.only, facts, Purpose::Select)? {
+        return Ok(false);
+    }
+    // An exception that can't be told exempts nobody.
+    let mut except = rule.except.iter();
+    Ok(!except.any(|selector| all(selector, facts, Purpose::Exempt) == Ok(true)))
 }
 
-fn is_public(request: &Request) -> bool {
-    matches!(&request.target, Target::Path(path) if PUBLIC_PATHS.contains(&path.as_str()))
-}
-
-fn enters_pod(resource: &Resource) -> bool {
-    resource.group.is_empty()
-        && resource.resource == "pods"
-        && matches!(
-            resource.subresource.as_str(),
-            "exec" | "attach" | "portforward"
-        )
-}
-
-fn reads_secrets(event: Event<'_>, resource: &Resource) -> bool {
-    resource.group.is_empty()
-        && resource.resource == "secrets"
-        && resource.subresource.is_empty()
-        && matches!(event.verb(), Some("get" | "list" | "watch"))
-        && event.code().is_none_or(|code| code < 400)
-}
-
-fn writes_binding(event: Event<'_>, resource: &Resource) -> bool {
-    resource.group == "rbac.authorization.k8s.io"
-        && matches!(
-            resource.resource.as_str(),
-            "clusterrolebindings" | "rolebindings"
-        )
-        && matches!(event.verb(), Some("create" | "update" | "patch"))
-        && event.code().is_some_and(|code| (200..300).contains(&code))
-}
-
-/// The body, or its size if it has more than [`MAX_BODY_BYTES`].
-pub(crate) fn small_body(event: Event<'_>) -> Result<Vec<u8>, u32> {
-    match event.raw().body_size {
-        size if size > MAX_BODY_BYTES => Err(size),
-        _ => Ok(event.body().unwrap_or_default()),
+fn caught(rule: &CompiledRule<'_>, facts: &Facts<'_>, detail: &str) -> Caught {
+    let mut reason = facts.describe();
+    if !detail.is_empty() {
+        reason = format!("{reason}: {detail}");
+    }
+    if !rule.name.is_empty() {
+        reason = format!("{}: {reason}", rule.name);
+    }
+    Caught {
+        rule: rule.rule.into(),
+        deny: rule.deny,
+        reason,
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    #[serde(borrow)]
-    request_object: Option<&'a RawValue>,
-    response_object: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Binding {
-    role_ref: RoleRef,
-}
-
-/// Whether request or response is a binding of the role. A patch names it in the
-/// response only.
-fn names_cluster_admin(body: &[u8]) -> bool {
-    let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else {
-        return false;
-    };
-    [body.request_object, body.response_object]
-        .into_iter()
-        .flatten()
-        // A patch may be anything, a scalar even.
-        .filter_map(|object| serde_json::from_str::<Binding>(object.get()).ok())
-        .any(|Binding { role_ref: role }| {
-            role.kind == "ClusterRole" && role.name == "cluster-admin"
+fn is_of_kind(family: &Family, facts: &Facts<'_>) -> bool {
+    family.kinds.is_empty()
+        || facts.resource().is_some_and(|of| {
+            let mut kinds = family.kinds.iter();
+            kinds.any(|kind| kind.is(&of.group, &of.resource, &of.subresource))
         })
+}
+
+fn came_to(outcome: Outcome, facts: &Facts<'_>) -> bool {
+    let code = facts.event.code();
+    match outcome {
+        Outcome::Decided => matches!(facts.event.decision(), Some("allow" | "forbid")),
+        Outcome::Allowed => facts.is_allowed(),
+        Outcome::Succeeded => facts.is_allowed() && code.is_none_or(|code| code < 400),
+        Outcome::Refused => {
+            facts.event.decision() == Some("forbid") || matches!(code, Some(401 | 403))
+        }
+    }
+}
+
+fn is_exempt(exempt: Exempt, facts: &Facts<'_>, users: &[&str]) -> bool {
+    match exempt {
+        Exempt::Nobody => false,
+        Exempt::Components => facts.is_component(users),
+        Exempt::ComponentsAtHome => {
+            let is_copy = facts.resource().is_some_and(|of| of.resource != "pods");
+            (is_copy || facts.is_at_home()) && facts.is_component(users)
+        }
+    }
 }

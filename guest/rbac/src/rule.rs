@@ -21,11 +21,12 @@ use auditchain_guest_sdk::{Call, Event, Rule, Severity, Stage, Verdicts};
 
 use crate::compile::{Prepared, service_account_user};
 use crate::evaluate::{Action, Who};
+use crate::impersonation;
+use crate::organisation::{self, Bytes, matches_any};
 use crate::reason::{Grant, GrantSubject, RBAC};
 use crate::request::{Request, Target};
-use crate::settings::{ForbidMismatch, Settings, matches_any};
+use crate::settings::{Comparison, ForbidMismatch};
 use crate::tables::{Binding, KIND_CLUSTER_ROLE, Tables};
-use crate::{impersonation, organisation};
 
 /// Decision and snapshot contradict each other.
 pub const DECISION_MISMATCH: Rule = Rule::new(
@@ -58,55 +59,129 @@ pub const IMPERSONATION_NOT_GRANTED: Rule = Rule::new(
     "A user impersonated another without a grant in the RBAC snapshot",
 );
 
-/// Every rule of this guest.
-pub const RULES: &[Rule] = &[
+/// Rules that compare.
+const COMPARING: [Rule; 5] = [
     DECISION_MISMATCH,
     BINDING_DOES_NOT_GRANT,
     BINDING_UNKNOWN,
     DECISION_INCONCLUSIVE,
     IMPERSONATION_NOT_GRANTED,
-    organisation::EXEC_INTO_POD,
-    organisation::SECRET_READ,
-    organisation::CLUSTER_ADMIN_BINDING,
-    organisation::IMPERSONATION,
-    organisation::ANONYMOUS_ALLOWED,
 ];
+
+const RULE_COUNT: usize = COMPARING.len() + organisation::RULES.len();
+
+/// Every rule of this guest: those that compare, then the organisation's.
+pub const RULES: &[Rule] = &{
+    let mut rules = [DECISION_MISMATCH; RULE_COUNT];
+    let mut index = 0;
+    while index < RULE_COUNT {
+        rules[index] = if index < COMPARING.len() {
+            COMPARING[index]
+        } else {
+            organisation::RULES[index - COMPARING.len()]
+        };
+        index += 1;
+    }
+    rules
+};
+
+/// Verdicts about one event: what the host takes of one policy.
+pub const MAX_VERDICTS_PER_EVENT: usize = 8;
+/// Bytes of a reason, so that the host's limit (1,024) leaves room for what was left
+/// out.
+const MAX_REASON_BYTES: usize = 768;
 
 /// The group that is allowed everything before RBAC is asked.
 pub const MASTERS: &str = "system:masters";
 
-/// Judges every event that carries a decision.
+/// Judges every event but those at stage RequestReceived, which come before all that
+/// is judged.
 pub fn verify(prepared: &Prepared<'_>, call: &Call<'_>, verdicts: &mut Verdicts) {
     for event in call.events() {
         if event.stage() == Stage::RequestReceived {
             continue;
         }
-        let (Some(decision), Some(uri)) = (event.decision(), event.request_uri()) else {
-            continue;
+        let mut found = Vec::new();
+        judge(prepared, event, &mut found);
+        report(event, found, verdicts);
+    }
+}
+
+/// Something to say about an event.
+struct Found {
+    rule: &'static Rule,
+    valid: bool,
+    reason: String,
+}
+
+fn judge(prepared: &Prepared<'_>, event: Event<'_>, found: &mut Vec<Found>) {
+    let Some(uri) = event.request_uri() else {
+        return;
+    };
+    let request = Request::parse(uri, event.verb().unwrap_or_default());
+    let bytes = Bytes::default();
+    let snapshots = in_question(prepared, event);
+    if let (Some(in_force), Some(decision)) = (snapshots.first(), event.decision()) {
+        let judge = |tables| Judge {
+            settings: &prepared.settings,
+            tables,
+            event,
+            request: &request,
         };
-        let request = Request::parse(uri, event.verb().unwrap_or_default());
-        let snapshots = in_question(prepared, event);
-        if let Some(in_force) = snapshots.first() {
-            let judge = |tables| Judge {
-                settings: &prepared.settings,
-                tables,
-                event,
-                request: &request,
-            };
-            let answers = snapshots
-                .iter()
-                .map(|tables| judge(*tables).decision(decision));
-            match mildest(answers) {
-                Answer::Agrees => {}
-                Answer::Invalid(rule, reason) => verdicts.invalid(event.subject(), rule, reason),
-                Answer::Finding(rule, reason) => verdicts.finding(event.subject(), rule, reason),
-            }
-            if let Some(reason) = impersonation::not_granted(*in_force, event) {
-                verdicts.finding(event.subject(), &IMPERSONATION_NOT_GRANTED, reason);
-            }
+        let answers = snapshots
+            .iter()
+            .map(|tables| judge(*tables).decision(decision));
+        let (valid, answer) = match mildest(answers) {
+            Answer::Agrees => (true, None),
+            Answer::Invalid(rule, reason) => (false, Some((rule, reason))),
+            Answer::Finding(rule, reason) => (true, Some((rule, reason))),
+        };
+        found.extend(answer.map(|(rule, reason)| Found {
+            rule,
+            valid,
+            reason,
+        }));
+        let impersonation = impersonation::not_granted(*in_force, event, &bytes);
+        found.extend(impersonation.map(|reason| Found {
+            rule: &IMPERSONATION_NOT_GRANTED,
+            valid: true,
+            reason,
+        }));
+    }
+    organisation::observe(&prepared.organisation, event, &request, &bytes, |caught| {
+        found.extend(RULES.get(COMPARING.len() + caught.rule).map(|rule| Found {
+            rule,
+            valid: !caught.deny,
+            reason: caught.reason,
+        }));
+    });
+}
+
+/// Reports what was found, of too much what weighs most: first what makes the event
+/// invalid, then by severity.
+fn report(event: Event<'_>, mut found: Vec<Found>, verdicts: &mut Verdicts) {
+    let left_out = found.len().saturating_sub(MAX_VERDICTS_PER_EVENT);
+    if left_out > 0 {
+        found.sort_by_key(|found| (found.valid, std::cmp::Reverse(found.rule.severity)));
+        found.truncate(MAX_VERDICTS_PER_EVENT);
+    }
+    for Found { reason, .. } in &mut found {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+    }
+    if let (Some(last), 1..) = (found.last_mut(), left_out) {
+        last.reason += &format!(" (and {left_out} more that weigh no more)");
+    }
+    for Found {
+        rule,
+        valid,
+        reason,
+    } in found
+    {
+        if valid {
+            verdicts.finding(event.subject(), rule, reason);
+        } else {
+            verdicts.invalid(event.subject(), rule, reason);
         }
-        let organisation = &prepared.settings.organisation;
-        organisation::observe(organisation, event, &request, verdicts);
     }
 }
 
@@ -166,7 +241,7 @@ impl Answer {
 }
 
 struct Judge<'a> {
-    settings: &'a Settings,
+    settings: &'a Comparison<'a>,
     tables: Tables<'a>,
     event: Event<'a>,
     request: &'a Request,

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::organisation::Organisation;
+
 /// Settings of the policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Settings {
     /// An apiserver's caches follow a change of RBAC only after a while: what changed
@@ -17,7 +19,7 @@ pub struct Settings {
     /// Paths that are allowed before RBAC is asked; a trailing `*` makes a prefix.
     /// As `--authorization-always-allow-paths` of an aggregated apiserver.
     pub always_allow_paths: Vec<String>,
-    /// Rules that observe.
+    /// Rules of the organisation.
     pub organisation: Organisation,
 }
 
@@ -44,54 +46,29 @@ pub enum ForbidMismatch {
     Invalid,
 }
 
-/// Rules of the organisation: each observes, none makes an event invalid.
+/// What the comparison with the snapshot takes from [`Settings`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub struct Organisation {
-    /// Exec, attach and port-forward.
-    pub exec_into_pod: bool,
-    /// Secrets read, listed or watched.
-    pub secret_read: bool,
-    /// Bindings to cluster-admin made or changed.
-    pub cluster_admin_binding: bool,
-    /// Requests as another user.
-    pub impersonation: bool,
-    /// Anonymous requests allowed, other than to the public paths.
-    pub anonymous_allowed: bool,
-    /// Users of whom [`secret_read`](Self::secret_read) says nothing: the cluster's
-    /// own components. A trailing `*` makes a prefix.
-    pub exempt_users: Vec<String>,
+pub struct Comparison<'a> {
+    /// As in [`Settings`].
+    pub lag_seconds: u32,
+    /// As in [`Settings`].
+    pub forbid_mismatch: ForbidMismatch,
+    /// As in [`Settings`].
+    pub other_authorizers: bool,
+    /// As in [`Settings`].
+    #[serde(borrow)]
+    pub always_allow_paths: Vec<&'a str>,
 }
 
-impl Default for Organisation {
-    fn default() -> Self {
-        Self {
-            exec_into_pod: true,
-            secret_read: true,
-            cluster_admin_binding: true,
-            impersonation: true,
-            anonymous_allowed: true,
-            exempt_users: [
-                "system:apiserver",
-                "system:kube-controller-manager",
-                "system:kube-scheduler",
-                "system:node:*",
-                "system:serviceaccount:kube-system:*",
-            ]
-            .map(String::from)
-            .to_vec(),
+impl Settings {
+    /// What the comparison takes from them.
+    #[must_use]
+    pub fn comparison(&self) -> Comparison<'_> {
+        Comparison {
+            lag_seconds: self.lag_seconds,
+            forbid_mismatch: self.forbid_mismatch,
+            other_authorizers: self.other_authorizers,
+            always_allow_paths: self.always_allow_paths.iter().map(String::as_str).collect(),
         }
     }
-}
-
-/// Whether a text is one of the patterns: exact, or a prefix where the pattern ends
-/// in `*`.
-#[must_use]
-pub fn matches_any(patterns: &[String], text: &str) -> bool {
-    patterns
-        .iter()
-        .any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => text.starts_with(prefix),
-            None => text == pattern,
-        })
 }
