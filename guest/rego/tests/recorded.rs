@@ -98,7 +98,7 @@ fn hostile_bodies_are_invalid_and_cost_no_neighbour() {
             }
         }
     }
-    // Two of each nesting and of what is no I-JSON, one with neither stage... see cases.json.
+    // Of the cases of cases.json, those that nest too deep or are no JSON to serde.
     assert_eq!(unreadable, 7);
 }
 

@@ -6,8 +6,8 @@ mod common;
 use std::time::Instant;
 
 use auditchain_sandbox::{
-    BlockVerdict, EventView, FailureKind, Limits, LoadProblem, Mode, ModuleRef, PolicySet,
-    PolicySpec, SourceInput, builtin_module,
+    BlockVerdict, FailureKind, Limits, LoadProblem, Mode, ModuleRef, PolicySet, PolicySpec,
+    SourceInput, builtin_module,
 };
 use common::recorded::{RecordedBody, Seal, Window, block, inputs, recorded};
 use serde_json::json;
@@ -46,7 +46,13 @@ fn judge(set: &PolicySet, request: &RecordedBody) -> BlockVerdict {
         name: "a-cluster",
         watermark_us: None,
     }];
-    set.judge(&block(&Seal::new(), &sources, &[], &events, 1_800_000_000_000_000))
+    set.judge(&block(
+        &Seal::new(),
+        &sources,
+        &[],
+        &events,
+        1_800_000_000_000_000,
+    ))
 }
 
 fn body(json: &str) -> RecordedBody {
@@ -83,7 +89,11 @@ fn recorded_traffic_is_within_the_limits_and_no_alarm() {
             most = most.max(verdict.costs[0].fuel / request.bodies.len() as u64);
         }
         // Within these, the example's comment about its limits holds.
-        assert!(fuel / events < 2_000_000, "{name}: {} fuel an event", fuel / events);
+        assert!(
+            fuel / events < 2_000_000,
+            "{name}: {} fuel an event",
+            fuel / events
+        );
         println!(
             "{name}: {} fuel an event, {most} in the dearest request, {:?} an event",
             fuel / events,
@@ -117,7 +127,11 @@ fn verdicts_depend_neither_on_the_run_nor_on_the_cut() {
     let mut invalid = 0;
     for request in &recorded("bodies")[..8] {
         let first = judge(&sets[0], request);
-        invalid += first.events.iter().filter(|(_, finding)| !finding.valid).count();
+        invalid += first
+            .events
+            .iter()
+            .filter(|(_, finding)| !finding.valid)
+            .count();
         for set in &sets {
             let again = judge(set, request);
             assert_eq!(again.failures, []);
@@ -144,7 +158,11 @@ fn hostile_bodies_are_invalid_and_cost_no_neighbour() {
             }
         }
         let undecodable = request.undecodable.iter().filter(|is| **is).count();
-        let found = verdict.events.iter().filter(|(_, f)| &*f.rule == "rego-input").count();
+        let found = verdict
+            .events
+            .iter()
+            .filter(|(_, f)| &*f.rule == "rego-input")
+            .count();
         assert!(found >= undecodable, "none is passed over");
     }
     assert!(unreadable > 0);
@@ -206,7 +224,11 @@ fn a_policy_that_takes_too_much_is_a_finding() {
         let verdict = judge(&set, &request);
         println!("{kind}: {:?}", started.elapsed());
         assert_eq!(verdict.failures.len(), 1, "{text}");
-        assert_eq!(verdict.failures[0].failure.kind, kind, "{:?}", verdict.failures);
+        assert_eq!(
+            verdict.failures[0].failure.kind, kind,
+            "{:?}",
+            verdict.failures
+        );
         assert_eq!(verdict.failures[0].events, 1..2, "it alone");
         assert!(!verdict.events[0].1.valid && verdict.is_reproducible());
     }
@@ -216,9 +238,15 @@ fn a_policy_that_takes_too_much_is_a_finding() {
 fn mistaken_policies_are_refused_with_their_place() {
     let cases = [
         ("deny contains {", "a.rego:2:"),
-        ("deny contains time.now_ns()", "a.rego:2:15: time.now_ns reads the clock"),
+        (
+            "deny contains time.now_ns()",
+            "a.rego:2:15: time.now_ns reads the clock",
+        ),
         ("deny contains http.send({})", "reaches the network"),
-        ("f(x) := f(x)\ndeny contains f(1)", "a.rego:2:9: audit.f calls itself"),
+        (
+            "f(x) := f(x)\ndeny contains f(1)",
+            "a.rego:2:9: audit.f calls itself",
+        ),
         ("a if b\nb if a\ndeny contains 1 if a", "recursion"),
         ("allow if true", "nothing would be asked"),
         ("deny contains 1 if to_number(\"a\")", "a.rego:2:20"),
@@ -245,5 +273,4 @@ fn observing_never_refuses() {
     });
     let verdict = judge(&set, &body(r#"{"verb":"get"}"#));
     assert_eq!(said(&verdict), [("rego-deny-high", true, "get")]);
-    let _ = EventView::default();
 }
