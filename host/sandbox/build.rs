@@ -1,11 +1,12 @@
-//! Builds the default guests, which the library embeds.
+//! Builds the guests that the library embeds.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path, process::ExitCode};
 
 use auditchain_guest_builder::build_for_build_script;
 
-/// The default guests; each is `builtin:<name>` and has a policy of that name.
-const GUESTS: [&str; 3] = ["signature", "ordering", "rbac"];
+/// Each is `builtin:<name>`. The first three are the default ones, with a policy of
+/// their name.
+const GUESTS: [&str; 4] = ["signature", "ordering", "rbac", "rego"];
 
 fn main() -> ExitCode {
     match embed() {
