@@ -70,6 +70,16 @@ What is in the log already is counted as duplicate: sending again is harmless.")
 
 This writes to the log: use a log made for it. Each event gets its own audit ID and time.")]
     Bench(BenchArgs),
+    /// Write a log into one file, to be handed over and verified offline
+    #[command(after_help = "Examples:
+  auditchain bundle https://audit.example:8443 --ca ca.crt --token-file token -o prod-eu.bundle
+  auditchain bundle /var/lib/auditchain --bodies-from 4000 --bodies-to 4999 -o case-17.bundle
+  auditchain verify case-17.bundle --key \"$VKEY\" --re-execute
+
+It has every entry up to the newest checkpoint, the checkpoint and its cosignatures, the modules,
+settings and RBAC snapshots that entries name, and the bodies of the given range: other bodies are
+withheld, which takes nothing from any proof. Compressed; docs/format.md has the format.")]
+    Bundle(BundleArgs),
     /// Print one entry, and its body if asked for
     #[command(after_help = "Examples:
   auditchain get http://127.0.0.1:8443 42 --body
@@ -160,8 +170,8 @@ when the keys changed, signed by the old ones: whoever trusts them can verify on
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// URL of the service, or its data directory
-    #[arg(value_name = "URL|DIR")]
+    /// URL of the service, its data directory, or a bundle
+    #[arg(value_name = "URL|DIR|BUNDLE")]
     pub target: String,
     /// Trust this vkey, or those in @FILE; without it the log's own keys are taken
     #[arg(long = "key", value_name = "VKEY")]
@@ -181,6 +191,29 @@ pub struct VerifyArgs {
     /// Threads that examine entries [default: the cores of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// Arguments of `bundle`.
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// URL of the service, or its data directory
+    #[arg(value_name = "URL|DIR")]
+    pub target: String,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// First entry whose body goes in [default: 0]
+    #[arg(long, value_name = "INDEX")]
+    pub bodies_from: Option<u64>,
+    /// Last entry whose body goes in [default: the last]
+    #[arg(long, value_name = "INDEX")]
+    pub bodies_to: Option<u64>,
+    /// No bodies at all
+    #[arg(long, conflicts_with_all = ["bodies_from", "bodies_to"])]
+    pub without_bodies: bool,
     /// How to reach the service
     #[command(flatten)]
     pub connect: ConnectArgs,

@@ -14,6 +14,7 @@
 mod args;
 mod audit;
 mod bench;
+mod bundle;
 mod connect;
 mod error;
 mod http;
@@ -34,6 +35,7 @@ pub use audit::{
     AuditOptions, CheckpointReport, FilesSummary, Finding, Findings, KeysReport, PolicyCount,
     ReexecutionReport, Report, Rule, SourceCount, audit,
 };
+pub use bundle::BundleLog;
 pub use connect::ConnectArgs;
 pub use error::CliError;
 pub use http::{Answer, Client, HttpError};

@@ -327,7 +327,8 @@ impl<'a> Auditor<'a> {
             return Ok(());
         }
         self.edge.push(leaf, &mut self.full_tiles);
-        for (id, made) in self.full_tiles.drain(..) {
+        let tiles = self.full_tiles.drain(..);
+        for (id, made) in tiles.filter(|_| self.source.has_tiles()) {
             self.tiles
                 .check(id, &made, self.source, &mut self.findings)?;
         }
@@ -429,8 +430,21 @@ impl<'a> Auditor<'a> {
         let (erased, missing) = std::mem::take(&mut self.erasures).settle();
         self.counts.bodies_erased = erased;
         for (first, last, block) in missing {
-            self.counts.bodies_missing += last - first + 1;
-            if !self.options.bodies_may_be_missing {
+            // What the source withholds is no finding.
+            let given = match self.source.bodies_given() {
+                None => Some((first, last)),
+                Some(given) => given.and_then(|[from, to]| {
+                    let (first, last) = (first.max(from), last.min(to));
+                    (first <= last).then_some((first, last))
+                }),
+            };
+            let count = |first: u64, last: u64| last - first + 1;
+            let missing = given.map_or(0, |(first, last)| count(first, last));
+            self.counts.bodies_missing += missing;
+            self.counts.bodies_withheld += count(first, last) - missing;
+            if let Some((first, last)) = given
+                && !self.options.bodies_may_be_missing
+            {
                 let place = Place {
                     block,
                     ..Place::entries(first, last)

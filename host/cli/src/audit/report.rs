@@ -47,6 +47,8 @@ pub struct Report {
     pub bodies_erased: u64,
     /// Bodies that are not there without an erasure.
     pub bodies_missing: u64,
+    /// Bodies that a bundle withholds.
+    pub bodies_withheld: u64,
     /// Bodies that can't be read.
     pub bodies_unreadable: u64,
     /// Seals that hold.
@@ -170,6 +172,7 @@ pub(super) struct Counts {
     pub(super) bodies_verified: u64,
     pub(super) bodies_erased: u64,
     pub(super) bodies_missing: u64,
+    pub(super) bodies_withheld: u64,
     pub(super) bodies_unreadable: u64,
     pub(super) seals_verified: u64,
     pub(super) unreadable_entries: u64,

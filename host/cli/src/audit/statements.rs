@@ -40,6 +40,7 @@ impl Auditor<'_> {
             bodies_verified: self.counts.bodies_verified,
             bodies_erased: self.counts.bodies_erased,
             bodies_missing: self.counts.bodies_missing,
+            bodies_withheld: self.counts.bodies_withheld,
             bodies_unreadable: self.counts.bodies_unreadable,
             seals_verified: self.counts.seals_verified,
             tiles_verified: self.tiles.checked,
@@ -74,10 +75,12 @@ impl Auditor<'_> {
                 "{} seals: signatures of the log's keys, size and root that the tree had there",
                 counts.seals_verified
             ));
-            checked.push(format!(
-                "{} tiles against those made from the entries",
-                self.tiles.checked
-            ));
+            if self.source.has_tiles() {
+                checked.push(format!(
+                    "{} tiles against those made from the entries",
+                    self.tiles.checked
+                ));
+            }
             checked.push(format!(
                 "{} bodies: salted commitment, canonical form, and that the leaf says the same",
                 counts.bodies_verified
@@ -143,6 +146,12 @@ impl Auditor<'_> {
             not_checked.push(format!(
                 "{} bodies that are not there, though no erasure says so.",
                 counts.bodies_missing
+            ));
+        }
+        if counts.bodies_withheld > 0 {
+            not_checked.push(format!(
+                "{} bodies that this bundle withholds, or that were erased before it was written: their entries hold.",
+                counts.bodies_withheld
             ));
         }
         if counts.bodies_unreadable > 0 {

@@ -12,6 +12,7 @@ pub use dir::DirLog;
 pub(crate) use dir::from_store;
 pub use http::HttpLog;
 
+use crate::bundle::BundleLog;
 use crate::connect::ConnectArgs;
 use crate::error::CliError;
 use crate::http::{Client, HttpError};
@@ -67,6 +68,17 @@ pub trait LogSource: Sync {
     /// # Errors
     /// See [`SourceError`].
     fn run(&self, from: u64, to: u64) -> Result<Run, SourceError>;
+
+    /// Whether it has tiles at all.
+    fn has_tiles(&self) -> bool {
+        true
+    }
+
+    /// First and last entry whose bodies it claims to have, where it withholds others; the
+    /// inner `None`: it has none. `None`: all that the log has.
+    fn bodies_given(&self) -> Option<Option<[u64; 2]>> {
+        None
+    }
 
     /// The first `width` hashes of a tile.
     ///
@@ -238,7 +250,7 @@ impl Run {
     }
 }
 
-/// Opens what an argument `URL|DIR` names.
+/// Opens what an argument `URL|DIR|BUNDLE` names.
 ///
 /// # Errors
 /// It is neither, or the directory can't be opened.
@@ -247,9 +259,12 @@ pub fn open_source(target: &str, connect: &ConnectArgs) -> Result<Box<dyn LogSou
         return Ok(Box::new(HttpLog::new(Client::connect(target, connect)?)));
     }
     let dir = Path::new(target);
+    if BundleLog::is_bundle(dir) {
+        return Ok(Box::new(BundleLog::open(dir)?));
+    }
     if !dir.is_dir() {
         return Err(CliError::Usage(format!(
-            "{target}: neither a URL (https://host:port) nor a data directory of auditchaind"
+            "{target}: neither a URL (https://host:port), nor a data directory of auditchaind, nor a bundle"
         )));
     }
     Ok(Box::new(DirLog::open(dir)?))

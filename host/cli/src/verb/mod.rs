@@ -1,6 +1,7 @@
 //! The verbs, a file each, and how they end.
 
 mod bench;
+mod bundle;
 mod compact;
 mod erase;
 mod get;
@@ -41,6 +42,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Verify(args)) => verify::run(args, cli.output),
         Some(Command::Ingest(args)) => ingest::run(args, cli.output),
         Some(Command::Bench(args)) => bench::run(args, cli.output),
+        Some(Command::Bundle(args)) => bundle::run(args, cli.output),
         Some(Command::Get(args)) => get::run(args, cli.output),
         Some(Command::Prove(args)) => prove::run(args, cli.output),
         Some(Command::VerifyProof(args)) => verify_proof::run(args, cli.output),
