@@ -43,13 +43,21 @@ fn requests_that_make_no_sense_get_problem_json() {
             .problem(415)
             .contains("application/json")
     );
-    let gzip = [json[0], ("content-encoding", "gzip")];
+    let encoded = |encoding| [json[0], ("content-encoding", encoding)];
     assert!(
         service
-            .post("/audit/eu", &gzip, b"{}")
+            .post("/audit/eu", &encoded("br"), b"{}")
             .problem(415)
-            .contains("gzip")
+            .contains("zstd, gzip")
     );
+    for encoding in ["gzip", "zstd"] {
+        assert!(
+            service
+                .post("/audit/eu", &encoded(encoding), b"{}")
+                .problem(400)
+                .contains("does not unpack")
+        );
+    }
     assert!(
         service
             .post("/audit/EU", &json, &list(""))
