@@ -15,9 +15,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use p256::ecdsa::signature::Signer as _;
-use p256::pkcs8::{
-    DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding,
-};
+use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
 
 use crate::hash::sha256;
 use crate::key::KeyError;

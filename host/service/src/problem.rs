@@ -180,10 +180,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.accept_encoding {
-            headers.insert(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static(ENCODINGS),
-            );
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -3,6 +3,7 @@
 mod bench;
 mod compact;
 mod erase;
+mod forward;
 mod get;
 mod ingest;
 mod key;
@@ -40,6 +41,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         None => print(NEXT_STEPS).map(|()| EXIT_HOLDS),
         Some(Command::Verify(args)) => verify::run(args, cli.output),
         Some(Command::Ingest(args)) => ingest::run(args, cli.output),
+        Some(Command::Forward(args)) => forward::run(args, cli.output),
         Some(Command::Bench(args)) => bench::run(args, cli.output),
         Some(Command::Get(args)) => get::run(args, cli.output),
         Some(Command::Prove(args)) => prove::run(args, cli.output),

@@ -89,7 +89,7 @@ fn read(
     let mut reader = reader.take(bytes_max as u64 + 1);
     let mut bytes = Vec::new();
     loop {
-        set_aside(bytes.len() + STEP_BYTES).map_err(Unpacked::Refused)?;
+        set_aside(bytes_max.min(bytes.len() + STEP_BYTES)).map_err(Unpacked::Refused)?;
         let mut step = reader.by_ref().take(STEP_BYTES as u64);
         let read = step.read_to_end(&mut bytes);
         if read.map_err(|error| Unpacked::Damaged(error.to_string()))? == 0 {
@@ -159,11 +159,15 @@ mod tests {
                 Ok(())
             });
             assert_eq!(over, Err(Unpacked::Refused(Problem::too_large(MAX))));
-            assert!(set_aside <= MAX + STEP_BYTES, "{set_aside}");
+            assert_eq!(set_aside, MAX);
         }
         let full = Problem::unavailable("no room");
         let refused = Encoding::Zstd.unpack(&zstd(&vec![0; MAX]), MAX, |bytes| {
-            if bytes > MAX / 2 { Err(full.clone()) } else { Ok(()) }
+            if bytes > MAX / 2 {
+                Err(full.clone())
+            } else {
+                Ok(())
+            }
         });
         assert_eq!(refused, Err(Unpacked::Refused(full)));
     }
@@ -183,7 +187,10 @@ mod tests {
     #[test]
     fn what_is_damaged_is_said_to_be() {
         let plain = b"{\"kind\":\"EventList\"}".repeat(100);
-        for (encoding, packed) in [(Encoding::Gzip, gzip(&plain)), (Encoding::Zstd, zstd(&plain))] {
+        for (encoding, packed) in [
+            (Encoding::Gzip, gzip(&plain)),
+            (Encoding::Zstd, zstd(&plain)),
+        ] {
             for cut in 1..packed.len() {
                 let cut = unpack(encoding, &packed[..cut]);
                 assert!(matches!(cut, Err(Unpacked::Damaged(_))), "{encoding:?}");
@@ -193,7 +200,10 @@ mod tests {
                 unpack(encoding, &behind),
                 Err(Unpacked::Damaged(_))
             ));
-            assert!(matches!(unpack(encoding, &plain), Err(Unpacked::Damaged(_))));
+            assert!(matches!(
+                unpack(encoding, &plain),
+                Err(Unpacked::Damaged(_))
+            ));
         }
     }
 

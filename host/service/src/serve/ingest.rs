@@ -191,10 +191,8 @@ impl Arrival {
         let body = self
             .encoding
             .unpack(packed, app.config.body_bytes_max, |bytes| {
-                // Beside the packed bytes.
-                let missing = (packed.len() + bytes)
-                    .div_ceil(1 << 10)
-                    .saturating_sub(held.kib());
+                // The packed bytes are decoding's, of few requests at a time.
+                let missing = bytes.div_ceil(1 << 10).saturating_sub(held.kib());
                 if missing > 0 {
                     held.merge(app.set_aside(source, missing)?);
                 }
