@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::cursor::{FINGERPRINT_BYTES_MAX, FileMark, Fingerprint};
 
 /// Files that are looked at; an apiserver keeps 10 rotated ones by default.
-const FILES_MAX: usize = 1024;
+const FILES_MAX: usize = 256;
 
 /// Names of a log file and of its rotated ones.
 #[derive(Debug, Clone)]
