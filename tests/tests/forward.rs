@@ -11,6 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use auditchain_log::{EntryBundle, TILE_WIDTH};
 use auditchain_test_disk::Rng;
 use auditchain_tests::{Programs, Service, data, programs, read};
 use serde_json::Value;
@@ -23,6 +24,8 @@ const ROUNDS: u64 = 12;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:9";
+/// So small batches that there are many of them.
+const SMALL: &[&str] = &["--batch", "5"];
 
 /// A node: its log file, the forwarder's key and state.
 struct Node {
@@ -191,11 +194,23 @@ fn slices(lines: &[Vec<u8>]) -> Vec<&[u8]> {
 
 /// The batch entries of a log.
 fn batches(service: &Service) -> Vec<Value> {
-    (0..service.size())
-        .map(|index| service.get(&format!("/api/v1/entries/{index}")).json())
-        .map(|answer| answer["entry"].clone())
-        .filter(|entry| entry["kind"] == "batch")
-        .collect()
+    let size = usize::try_from(service.size()).unwrap();
+    let mut batches = Vec::new();
+    for (n, first) in (0..size).step_by(TILE_WIDTH).enumerate() {
+        let width = TILE_WIDTH.min(size - first);
+        let path = match width {
+            TILE_WIDTH => format!("/tile/entries/{n:03}"),
+            _ => format!("/tile/entries/{n:03}.p/{width}"),
+        };
+        let bundle = service.get(&path).bytes;
+        let entries = EntryBundle::split(&bundle, width).unwrap().into_iter();
+        batches.extend(
+            entries
+                .map(|entry| serde_json::from_slice::<Value>(entry).unwrap())
+                .filter(|entry| entry["kind"] == "batch"),
+        );
+    }
+    batches
 }
 
 /// The log has each of these lines once and nothing else, its batches are numbered from
@@ -233,11 +248,11 @@ fn check(service: Service, log: &Path, lines: &[Vec<u8>]) {
 #[test]
 fn a_log_file_is_forwarded_through_rotations_and_restarts_in_signed_batches() {
     let lines = recorded();
-    for (algorithm, name) in [("p256", "ecdsa-p256-sha256"), ("sm2", "sm2-sm3")] {
-        for compression in ["zstd", "gzip", "none"] {
-            if algorithm == "sm2" && compression != "zstd" {
-                continue;
-            }
+    for (algorithm, name, compression) in [
+        ("p256", "ecdsa-p256-sha256", "zstd"),
+        ("sm2", "sm2-sm3", "gzip"),
+    ] {
+        {
             let mut node = Node::new(algorithm);
             let log = node.dir.path().join("service");
             let service = PROGRAMS.start(&log, &[]);
@@ -292,16 +307,19 @@ fn every_line_is_there_once_whenever_forwarder_and_service_are_killed() {
     let log = node.dir.path().join("service");
     let mut service = Some(PROGRAMS.start(&log, &[]));
     let mut lines: Vec<Vec<u8>> = Vec::new();
-    let mut forwarder = None;
+    // What is rotated before the first start has begun is not asked for.
+    let mut forwarder = Some(node.start(NOWHERE, SMALL));
+    node.wait_for("begun", |status| status["running"] == true);
+    forwarder.take().map(Forwarder::kill);
     for round in 0..rounds {
         if service.is_none() && rng.chance(70) {
             service = Some(PROGRAMS.start(&log, &[]));
         }
         let url = service.as_ref().map_or(NOWHERE, |service| &service.url);
-        forwarder = forwarder.or_else(|| Some(node.start(url, &["--batch", "20"])));
-        for _ in 0..rng.below(6) {
+        forwarder = forwarder.or_else(|| Some(node.start(url, SMALL)));
+        for _ in 0..rng.below(4) {
             // Each line once, however many rounds: a number makes it another event.
-            let count = usize::try_from(rng.below(60)).unwrap();
+            let count = usize::try_from(rng.below(100)).unwrap();
             let new: Vec<Vec<u8>> = (lines.len()..lines.len() + count)
                 .map(|n| numbered(&recorded[n % recorded.len()], n))
                 .collect();
@@ -310,8 +328,9 @@ fn every_line_is_there_once_whenever_forwarder_and_service_are_killed() {
             if rng.chance(25) {
                 node.rotate();
             }
-            thread::sleep(Duration::from_millis(rng.below(60)));
         }
+        // Most of it is under way.
+        thread::sleep(Duration::from_millis(rng.below(700)));
         if rng.chance(40)
             && let Some(service) = service.take()
         {
@@ -322,16 +341,65 @@ fn every_line_is_there_once_whenever_forwarder_and_service_are_killed() {
         if rng.chance(80) || service.is_none() {
             forwarder.take().map(Forwarder::kill);
         }
-        println!("round {round}: {} lines", lines.len());
+        let status = node.status();
+        println!(
+            "round {round}: {} lines, {} sent, {} in the spool",
+            lines.len(),
+            status["totals"]["events"],
+            status["spool"]["batches"]
+        );
     }
     forwarder.take().map(Forwarder::kill);
     let service = service.unwrap_or_else(|| PROGRAMS.start(&log, &[]));
-    let output = node.once(&service.url, &["--batch", "20"]);
+    let output = node.once(&service.url, SMALL);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let status = node.status();
     assert_eq!(status["lost"], 0, "{status:#}");
     println!("{}", status["totals"]);
     check(service, &log, &lines);
+}
+
+#[test]
+fn killed_between_acknowledgement_and_position_it_sends_the_same_again() {
+    let lines = recorded();
+    let node = Node::new("p256");
+    let log = node.dir.path().join("service");
+    let forwarder = node.start(NOWHERE, &["--batch", "30"]);
+    node.append(&slices(&lines[..100]));
+    node.wait_for("spooled", |status| {
+        status["spool"]["batches"].as_u64() >= Some(4)
+    });
+    thread::sleep(Duration::from_millis(500));
+    forwarder.kill();
+    let (state, before) = (node.path("state"), node.path("before"));
+    copy_dir(&state, &before);
+    let service = PROGRAMS.start(&log, &[]);
+    assert_eq!(node.once(&service.url, &[]).status.code(), Some(0));
+    let (size, sent) = (service.size(), batches(&service));
+    let count = sent.len();
+    assert!(count >= 4);
+    // What is on disk as if no answer had ever come; the lines are cut anew only where
+    // they were not spooled yet.
+    fs::remove_dir_all(&state).unwrap();
+    copy_dir(&before, &state);
+    node.append(&slices(&lines[100..120]));
+    assert_eq!(node.once(&service.url, &[]).status.code(), Some(0));
+    assert_eq!(node.status()["totals"]["duplicates"], 100);
+    let again = batches(&service);
+    assert_eq!(
+        again[..4],
+        sent,
+        "nothing was added for what was sent again"
+    );
+    assert_eq!(again[count]["batch"]["sequence"], count + 1);
+    // Seal, batch, and the new events.
+    assert_eq!(service.size(), size + 22);
+    check(service, &log, &lines[..120]);
+}
+
+fn copy_dir(from: &str, to: &str) {
+    let status = Command::new("cp").args(["-r", from, to]).status().unwrap();
+    assert!(status.success());
 }
 
 /// The event with another audit ID.
@@ -348,9 +416,11 @@ fn while_the_service_is_down_it_spools_and_the_breaker_opens() {
     let log = node.dir.path().join("service");
     let forwarder = node.start(NOWHERE, &["--batch", "100"]);
     node.append(&slices(&lines[..1000]));
+    let size = fs::metadata(node.path("log/audit.log")).unwrap().len();
     let status = node.wait_for("spooled", |status| {
-        status["spool"]["batches"] == 10 && status["process"]["breaker"] == "open"
+        status["process"]["reading"][1] == size && status["process"]["breaker"] == "open"
     });
+    assert!(status["spool"]["batches"].as_u64() >= Some(9), "{status:#}");
     assert_eq!(status["running"], true);
     assert!(
         status["lagBytes"].as_u64().unwrap() > 1_000_000,
@@ -370,7 +440,7 @@ fn while_the_service_is_down_it_spools_and_the_breaker_opens() {
     // That a file is gone is told all the same: nobody knows what more it had.
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("LOST"));
-    assert_eq!(node.status()["totals"]["batches"], 11);
+    assert_eq!(node.status()["spool"]["batches"], 0);
     check(service, &log, &lines[..1100]);
 }
 
@@ -466,7 +536,7 @@ fn what_is_too_large_is_halved_and_what_is_refused_for_good_stops_nothing() {
     node.append(&slices(&lines[..300]));
     node.append(&[large.as_bytes()]);
     node.append(&slices(&lines[300..600]));
-    let output = node.once(&service.url, &["--batch", "400"]);
+    let output = node.once(&service.url, &["--batch", "400", "--compression", "none"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
@@ -558,7 +628,13 @@ fn a_key_that_others_can_read_and_another_source_are_refused() {
     // Nothing to send: it needs no service.
     let output = node.once(NOWHERE, &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let mut command = node.command(NOWHERE, &["--once"]);
-    let output = command.args(["--source", "other"]).output().unwrap();
+    let text = fs::read_to_string(node.path("state/position")).unwrap();
+    fs::write(
+        node.path("state/position"),
+        text.replace("node-1", "node-2"),
+    )
+    .unwrap();
+    let output = node.once(NOWHERE, &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("its own --state"));
 }

@@ -216,7 +216,11 @@ impl Follower {
             return Ok(false);
         }
         let rotated_at = *open.rotated_at.get_or_insert(now);
-        if now.saturating_duration_since(rotated_at) < self.grace {
+        let waited = now.saturating_duration_since(rotated_at);
+        // Whoever starts now needn't wait for a writer that has long let go. One that comes
+        // back even so is noticed: see `Candidate::unread`.
+        let quiet = open.file.metadata()?.modified()?.elapsed();
+        if waited.max(quiet.unwrap_or_default()) < self.grace {
             return Ok(false);
         }
         // Between rename and creation there may be no next one yet.

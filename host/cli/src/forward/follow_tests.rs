@@ -305,3 +305,25 @@ fn a_line_without_end_costs_bounded_memory_and_no_neighbour() {
     assert_eq!(log.read(), ["one", "[too long]", "two"]);
     assert!(log.follower.unwrap().current.unwrap().ahead.len() < 2 * CHUNK_BYTES);
 }
+
+#[test]
+fn a_file_that_was_rotated_long_ago_is_not_waited_for() {
+    let mut log = Log::new();
+    log.write("one\n");
+    let rotated = log.rotate();
+    log.write("two\n");
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(5);
+    let times = fs::FileTimes::new().set_modified(long_ago);
+    File::open(&rotated).unwrap().set_times(times).unwrap();
+    let follower = Follower::new(log.family(), Cursor::default(), Duration::from_secs(1));
+    log.follower = Some(follower.unwrap());
+    assert_eq!(log.read(), ["one", "two"]);
+    // It goes on all the same.
+    append(&rotated, "three\n");
+    log.rotate();
+    log.write("four\n");
+    log.follower.as_mut().unwrap().grace = Duration::ZERO;
+    let mut read = log.read();
+    read.sort();
+    assert_eq!(read, ["four", "three"]);
+}

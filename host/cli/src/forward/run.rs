@@ -28,8 +28,9 @@ use crate::error::{CliError, EXIT_FAILED, EXIT_HOLDS};
 
 /// A rotated file is read on for so long: its writer may be within a line.
 const ROTATED_GRACE: Duration = Duration::from_secs(1);
-/// How often the file `status` is written anew, if something changed.
-const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the file `status` is written anew, if something changed, and looked whether
+/// all is done.
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Forwards until SIGTERM or SIGINT, or with `--once` to the end of the log file.
 ///
@@ -172,7 +173,9 @@ fn work(
                         _ = interrupt.recv() => {}
                     }
                 };
-                tokio::time::timeout(pause(shared), signalled).await.is_ok()
+                tokio::time::timeout(STATUS_INTERVAL, signalled)
+                    .await
+                    .is_ok()
             });
             if signalled {
                 shared.stop();
@@ -192,15 +195,6 @@ fn work(
     match shared.failed() {
         Some(why) => Err(CliError::Usage(why)),
         None => Ok(()),
-    }
-}
-
-/// The end is noticed soon.
-fn pause(shared: &Shared) -> Duration {
-    if shared.is_stopping() || shared.is_draining() {
-        STATUS_INTERVAL / 50
-    } else {
-        STATUS_INTERVAL
     }
 }
 

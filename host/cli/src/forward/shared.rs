@@ -167,11 +167,6 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// All has been read; what is left is sent.
-    pub(super) fn is_draining(&self) -> bool {
-        self.lock().reader_done
-    }
-
     pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.lock().status);
     }
