@@ -174,6 +174,7 @@ impl Forwarder {
 }
 
 impl Drop for Forwarder {
+    /// SIGKILL.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -310,7 +311,7 @@ fn every_line_is_there_once_whenever_forwarder_and_service_are_killed() {
     // What is rotated before the first start has begun is not asked for.
     let mut forwarder = Some(node.start(NOWHERE, SMALL));
     node.wait_for("begun", |status| status["running"] == true);
-    forwarder.take().map(Forwarder::kill);
+    drop(forwarder.take());
     for round in 0..rounds {
         if service.is_none() && rng.chance(70) {
             service = Some(PROGRAMS.start(&log, &[]));
@@ -339,7 +340,7 @@ fn every_line_is_there_once_whenever_forwarder_and_service_are_killed() {
         }
         // A service that comes back has another port.
         if rng.chance(80) || service.is_none() {
-            forwarder.take().map(Forwarder::kill);
+            drop(forwarder.take());
         }
         let status = node.status();
         println!(
@@ -349,7 +350,7 @@ fn every_line_is_there_once_whenever_forwarder_and_service_are_killed() {
             status["spool"]["batches"]
         );
     }
-    forwarder.take().map(Forwarder::kill);
+    drop(forwarder.take());
     let service = service.unwrap_or_else(|| PROGRAMS.start(&log, &[]));
     let output = node.once(&service.url, SMALL);
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -87,7 +87,7 @@ impl Reader<'_> {
             }
             Followed::Lost(lost) => {
                 self.switched = true;
-                self.lose(lost);
+                self.lose(&lost);
             }
             Followed::Idle => {}
         }
@@ -110,8 +110,8 @@ impl Reader<'_> {
         self.shared.update(|status| status.quarantined += 1);
     }
 
-    fn lose(&mut self, lost: Lost) {
-        self.tell.error(&told(&lost));
+    fn lose(&mut self, lost: &Lost) {
+        self.tell.error(&told(lost));
         self.until_done("note what was lost", |reader| {
             reader.files.lose(reader.state, lost.clone())
         });

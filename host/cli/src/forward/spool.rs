@@ -35,8 +35,8 @@ pub(super) struct Spool {
     /// Names and sizes, the next one first.
     waiting: VecDeque<(String, u64)>,
     bytes: u64,
-    /// Of the next batch.
-    number: u64,
+    /// The name of the last batch; the next one's follows from it.
+    last: Option<String>,
 }
 
 /// What lay there at the start.
@@ -45,7 +45,7 @@ pub(super) struct Recovered {
     pub(super) spool: Spool,
     /// Behind the last batch.
     pub(super) cursor: Option<Cursor>,
-    /// Files that were damaged, or behind such a one: set aside.
+    /// Files that were damaged, or stood behind such a one or a missing one: set aside.
     pub(super) set_aside: Vec<String>,
 }
 
@@ -65,15 +65,15 @@ impl Spool {
                 dir: dir.clone(),
                 waiting: VecDeque::new(),
                 bytes: 0,
-                number: acknowledged.map_or(1, |name| number(name) + 1),
+                last: acknowledged.map(str::to_owned),
             },
             cursor: None,
             set_aside: Vec::new(),
         };
         for (name, bytes) in files {
-            recovered.spool.number = number(&name) + 1;
-            // What was read behind a damaged batch is read again with it.
-            let read = if recovered.set_aside.is_empty() {
+            // What was read behind a damaged or missing batch is read again with it.
+            let is_next = follows(recovered.spool.last.as_deref(), &name);
+            let read = if recovered.set_aside.is_empty() && is_next {
                 read(&dir.join(&name)).map_err(CliError::reading(&dir.join(&name)))?
             } else {
                 None
@@ -84,6 +84,7 @@ impl Spool {
             };
             recovered.cursor = Some(batch.header.cursor);
             recovered.spool.bytes += bytes;
+            recovered.spool.last = Some(name.clone());
             recovered.spool.waiting.push_back((name, bytes));
         }
         if !recovered.set_aside.is_empty() {
@@ -116,8 +117,8 @@ impl Spool {
     /// The name for a new batch, and where to write it. It counts once it is
     /// [added](Self::add).
     pub(super) fn reserve(&mut self) -> (String, PathBuf) {
-        let name = format!("{:0DIGITS$}", self.number);
-        self.number += 1;
+        let name = successor(self.last.as_deref());
+        self.last = Some(name.clone());
         let path = self.dir.join(&name);
         (name, path)
     }
@@ -224,6 +225,28 @@ fn is_name(name: &str) -> bool {
     number.len() == DIGITS
         && number.bytes().all(|byte| byte.is_ascii_digit())
         && parts.all(|half| half == "0" || half == "1")
+}
+
+/// The first name that may stand behind another: the other half, or the next number.
+fn successor(last: Option<&str>) -> String {
+    let Some(last) = last else {
+        return format!("{:0DIGITS$}", 1);
+    };
+    let mut stem = last;
+    while let Some(shorter) = stem.strip_suffix("-1") {
+        stem = shorter;
+    }
+    match stem.strip_suffix("-0") {
+        Some(whole) => format!("{whole}-1"),
+        None => format!("{:0DIGITS$}", number(stem) + 1),
+    }
+}
+
+/// Whether nothing is missing between two names. A batch that was halved is there as its
+/// first half.
+fn follows(last: Option<&str>, name: &str) -> bool {
+    let halves = name.strip_prefix(&successor(last));
+    halves.is_some_and(|halves| halves.replace("-0", "").is_empty())
 }
 
 fn number(name: &str) -> u64 {
@@ -367,6 +390,53 @@ mod tests {
         assert_eq!(recovered.cursor, Some(cursor(10)));
         assert_eq!(fs::read_dir(state.join("damaged")).unwrap().count(), 2);
         let mut spool = recovered.spool;
-        assert_eq!(put(&mut spool, &batch(20, 2)), "0000000000000004");
+        assert_eq!(put(&mut spool, &batch(20, 2)), written[1]);
+        assert_eq!(open(&state, None).cursor, Some(cursor(20)));
+    }
+
+    #[test]
+    fn behind_a_missing_batch_all_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let mut spool = open(&state, None).spool;
+        let written: Vec<String> = (1..=3)
+            .map(|n| put(&mut spool, &batch(n * 10, 4)))
+            .collect();
+        let halves = batch(10, 4).split(&cursor(0)).unwrap();
+        spool.replace_first(&halves).unwrap();
+        let names = [
+            &format!("{}-0", written[0]),
+            &format!("{}-1", written[0]),
+            &written[1],
+            &written[2],
+        ];
+        assert_eq!(open(&state, None).spool.len(), 4);
+        let file = |name: &str| state.join("spool").join(name);
+        for (missing, kept) in [(2, 2), (1, 1), (0, 0)] {
+            let backup: Vec<_> = names.map(|name| fs::read(file(name)).unwrap()).into();
+            fs::remove_file(file(names[missing])).unwrap();
+            let mut recovered = open(&state, None);
+            assert_eq!(recovered.spool.len(), kept);
+            assert_eq!(recovered.set_aside.len(), 3 - missing);
+            // What is read again takes the place of what is missing.
+            assert_eq!(recovered.spool.reserve().0, names_of(missing, &names));
+            assert_eq!(open(&state, None).spool.len(), kept);
+            for (name, bytes) in names.iter().zip(backup) {
+                fs::write(file(name), bytes).unwrap();
+            }
+        }
+        // The first one that is not dealt with is missing.
+        fs::remove_file(file(names[2])).unwrap();
+        let recovered = open(&state, Some(names[1]));
+        assert_eq!((recovered.spool.len(), recovered.set_aside.len()), (0, 1));
+        assert!(recovered.cursor.is_none());
+    }
+
+    /// A first half that is missing is made again as the whole.
+    fn names_of(missing: usize, names: &[&String; 4]) -> String {
+        match missing {
+            0 => names[0][..DIGITS].to_owned(),
+            _ => names[missing].clone(),
+        }
     }
 }
