@@ -43,12 +43,12 @@ fn requests_that_make_no_sense_get_problem_json() {
             .problem(415)
             .contains("application/json")
     );
-    let gzip = [json[0], ("content-encoding", "gzip")];
+    let encoded = |encoding| [json[0], ("content-encoding", encoding)];
     assert!(
         service
-            .post("/audit/eu", &gzip, b"{}")
+            .post("/audit/eu", &encoded("br"), b"{}")
             .problem(415)
-            .contains("gzip")
+            .contains("zstd, gzip")
     );
     assert!(
         service
@@ -389,4 +389,58 @@ fn bodies_are_for_readers_once_readers_are_configured() {
     };
     assert_eq!(verify("auditor-token"), Some(0));
     assert_ne!(verify("guessed"), Some(0));
+}
+
+#[test]
+fn packed_bodies_are_taken_within_the_bound_of_a_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    std::fs::write(
+        &config,
+        "apiVersion: auditchain.io/v1alpha1\nkind: ServiceConfig\nlimits: {bodyBytes: 8388608, inflightBytes: 8388608}\n",
+    )
+    .unwrap();
+    let log = dir.path().join("log");
+    let service = PROGRAMS.start(&log, &["--config", config.to_str().unwrap()]);
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    let send = |encoding: &str, body: &[u8]| {
+        let json = ("content-type", "application/json");
+        service.post("/audit/eu", &[json, ("content-encoding", encoding)], body)
+    };
+    let body = bodies("bodies").swap_remove(0);
+    let events = events_of(&body);
+    assert_eq!(send("zstd", &zstd(&body)).json()["accepted"], events);
+    assert_eq!(send("gzip", &gzip(&body)).json()["duplicates"], events);
+    assert_eq!(service.send("eu", &body).json()["duplicates"], events);
+
+    // Much in little; memory is given back.
+    let bomb = vec![b' '; 256 << 20];
+    for (encoding, bomb) in [("gzip", gzip(&bomb)), ("zstd", zstd(&bomb))] {
+        assert!(bomb.len() < 8 << 20);
+        for _ in 0..3 {
+            assert!(send(encoding, &bomb).problem(413).contains("8388608"));
+        }
+        // What is none is sealed as it arrived, like any other body.
+        let size = service.size();
+        let none = encoding.as_bytes();
+        assert!(
+            send(encoding, none)
+                .problem(400)
+                .contains("does not unpack")
+        );
+        assert_eq!(service.size(), size + 2);
+    }
+    let mut half = zstd(&body);
+    half.truncate(half.len() / 2);
+    assert!(send("zstd", &half).problem(400).contains("does not unpack"));
+    assert_eq!(send("zstd", &zstd(&body)).json()["duplicates"], events);
+    let keys = service.keys.clone();
+    assert!(service.stop().success());
+    let (code, report) = PROGRAMS.verify(log.to_str().unwrap(), &keys);
+    assert_eq!(code, 0, "{report:#}");
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::connect::ConnectArgs;
+use crate::forward::Packing;
+use crate::limits::WRAPPED_BYTES_MAX;
 
 /// Operate and audit tamper-evident logs of Kubernetes audit events.
 #[derive(Debug, Parser)]
@@ -63,6 +65,18 @@ Off loopback, bodies are for readers with a token (AUDITCHAIN_TOKEN or --token-f
 
 What is in the log already is counted as duplicate: sending again is harmless.")]
     Ingest(IngestArgs),
+    /// Forward a node's audit log file as signed batches, each event exactly once
+    #[command(after_help = "Examples:
+  auditchain key new --sender -o sender.pem
+  auditchain forward --file /var/log/kubernetes/audit.log --source cluster-eu \\
+    --to https://audit.example:8443 --ca ca.crt --token-file token \\
+    --key sender.pem --state /var/lib/auditchain-forward
+  auditchain forward --status --state /var/lib/auditchain-forward
+
+It follows the file through rotation, spools to the state directory while the service is down,
+and goes on after any crash where it was. Never put back an older copy of the state directory,
+and never use one key with two of them. Stop it by SIGTERM.")]
+    Forward(ForwardArgs),
     /// Measure a service under load in the shape of recorded events
     #[command(after_help = "Examples:
   auditchain bench http://127.0.0.1:8443 bodies/*.json.gz --events 200000 --baseline /var/tmp
@@ -131,7 +145,7 @@ this it is gone from them. On the raw disk its blocks may be read back until the
 the disk is encrypted; backups and store.damaged-* directories keep what they had.
 The service must not run meanwhile, and the disk needs room for the store once more.")]
     Compact(CompactArgs),
-    /// Keys: show a log's, make a witness's, rotate a log's
+    /// Keys: show a log's, make a sender's or a witness's, rotate a log's
     #[command(subcommand)]
     Key(KeyCommand),
     /// Run a witness: cosign the checkpoints of logs that only ever grow
@@ -154,9 +168,14 @@ pub enum KeyCommand {
 
 Give the vkeys to auditors by a way that the log's operator doesn't control.")]
     Show(KeyShowArgs),
-    /// Make a witness's key
-    #[command(after_help = "Example:
-  auditchain key new --witness witness.example/w1 -o witness.key")]
+    /// Make a sender's or a witness's key
+    #[command(after_help = "Examples:
+  auditchain key new --sender -o sender.pem
+  auditchain key new --sender --algorithm sm2 -o sender.pem
+  auditchain key new --witness witness.example/w1 -o witness.key
+
+Of a sender's key it prints the public half (SubjectPublicKeyInfo, base64), for the
+configuration of auditchaind.")]
     New(KeyNewArgs),
     /// Make the next keys of a log, which auditchaind takes over at its next start
     #[command(after_help = "Example:
@@ -283,6 +302,65 @@ pub struct IngestArgs {
     pub connect: ConnectArgs,
 }
 
+/// Arguments of `forward`.
+#[derive(Debug, Args)]
+pub struct ForwardArgs {
+    /// The audit log file, as the apiserver has it in --audit-log-path
+    #[arg(long, value_name = "FILE", required_unless_present = "status")]
+    pub file: Option<PathBuf>,
+    /// Name of the source that the events are sent as
+    #[arg(long, value_name = "NAME", required_unless_present = "status")]
+    pub source: Option<String>,
+    /// URL of the service
+    #[arg(long, value_name = "URL", required_unless_present = "status")]
+    pub to: Option<String>,
+    /// The sender's key, as `auditchain key new --sender` makes it
+    #[arg(long, value_name = "FILE", required_unless_present = "status")]
+    pub key: Option<PathBuf>,
+    /// Directory of the position, the spool, and what was not sent
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// Events in a batch, at most
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=8000))]
+    pub batch: u32,
+    /// Bytes after which a batch takes no further event
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = batch_bytes)]
+    pub batch_bytes: usize,
+    /// Milliseconds that an event waits for others
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub linger_ms: u64,
+    /// Bytes that waiting and refused batches may take on disk, compressed
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub spool_bytes: u64,
+    /// How batches are compressed
+    #[arg(long, value_enum, default_value_t)]
+    pub compression: Packing,
+    /// Seconds of the longest wait between two attempts
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub retry_max_s: u64,
+    /// Failures in a row that open the circuit breaker
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub breaker_failures: u32,
+    /// At the first start, read the rotated files that lie there too
+    #[arg(long)]
+    pub rotated: bool,
+    /// Forward to the end of the file and stop; 1 if not everything was taken
+    #[arg(long)]
+    pub once: bool,
+    /// Tell how it stands, and do nothing
+    #[arg(long, conflicts_with = "once")]
+    pub status: bool,
+    /// How to reach the service
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+fn batch_bytes(text: &str) -> Result<usize, String> {
+    let most = WRAPPED_BYTES_MAX;
+    let bytes = text.parse().ok().filter(|bytes| (1..=most).contains(bytes));
+    bytes.ok_or_else(|| format!("1 to {most} bytes"))
+}
+
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -400,11 +478,27 @@ pub struct WitnessArgs {
 #[derive(Debug, Args)]
 pub struct KeyNewArgs {
     /// The witness's name, a schema-less URL by convention
-    #[arg(long, value_name = "NAME")]
-    pub witness: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "sender")]
+    pub witness: Option<String>,
+    /// Make a key that signs a sender's batches
+    #[arg(long, conflicts_with = "witness")]
+    pub sender: bool,
+    /// What a sender's key signs with
+    #[arg(long, value_enum, default_value_t, requires = "sender")]
+    pub algorithm: SenderKeyAlgorithm,
     /// Where to write the private key
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+/// What a sender signs with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum SenderKeyAlgorithm {
+    /// ECDSA P-256 with SHA-256
+    #[default]
+    P256,
+    /// SM2 with SM3 (GM/T 0003)
+    Sm2,
 }
 
 /// Arguments of `key rotate`.

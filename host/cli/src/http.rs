@@ -158,10 +158,38 @@ impl Client {
         token: Option<&str>,
         limit: usize,
     ) -> Result<Answer, HttpError> {
+        self.send(path, token.or(self.token.as_deref()), &[], body, limit)
+    }
+
+    /// POST of JSON with headers of its own.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) fn post_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        limit: usize,
+    ) -> Result<Answer, HttpError> {
+        self.send(path, self.token.as_deref(), headers, body, limit)
+    }
+
+    fn send(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        limit: usize,
+    ) -> Result<Answer, HttpError> {
         let url = format!("{}{path}", self.base);
         let mut request = self.agent.post(&url).content_type("application/json");
-        if let Some(token) = token.or(self.token.as_deref()) {
+        if let Some(token) = token {
             request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         read(&url, request.send(body), limit)
     }

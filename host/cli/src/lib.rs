@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Cli`] (the verbs), [`LogSource`] (a log to read, by URL or from a
 //! data directory), [`audit`] (the one verifier over both), [`Report`] (what it says),
-//! `witness` (who cosigns other logs), then a file a verb in `verb/`.
+//! `witness` (who cosigns other logs), `forward` (a node's side), then a file a verb in `verb/`.
 //!
 //! Nothing here trusts what it reads: a server or a directory may be hostile, so every
 //! answer is bounded by a limit of [`limits`] and every byte that matters is checked
@@ -17,6 +17,7 @@ mod bench;
 mod bundle;
 mod connect;
 mod error;
+mod forward;
 mod http;
 mod ingest;
 pub mod limits;
@@ -38,6 +39,7 @@ pub use audit::{
 pub use bundle::BundleLog;
 pub use connect::ConnectArgs;
 pub use error::CliError;
+pub use forward::Packing;
 pub use http::{Answer, Client, HttpError};
 pub use ingest::{Input, Request, Requests};
 pub use source::{

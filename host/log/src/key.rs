@@ -82,6 +82,14 @@ pub enum KeyError {
     /// Not PKCS #8 PEM of a supported type.
     #[error("no private key: expected PKCS #8 PEM of an Ed25519 or a P-256 key")]
     Private,
+    /// Not PKCS #8 PEM of a type that senders use.
+    #[error(
+        "no sender's key: expected PKCS #8 PEM of a P-256 or an SM2 key, as `auditchain key new --sender` makes it"
+    )]
+    SenderPrivate,
+    /// SM2 has no signature for this nonce.
+    #[error("the message can't be signed with this key; make another key")]
+    Sign,
 }
 
 impl VerifierKey {

@@ -30,6 +30,7 @@ mod key;
 mod note;
 mod proof;
 mod record;
+mod sender;
 mod source;
 mod tile;
 mod time;
@@ -52,6 +53,7 @@ pub use record::{
     KeyRole, KeyState, LimitsRecord, MAX_ERASURE_RANGES, MAX_FIELD_BYTES, MAX_FINDINGS, Mode,
     PolicyRecord, RbacRecord, RejectionRecord, SealRecord, Severity, Verdict,
 };
+pub use sender::{SM2_DEFAULT_ID, SenderAlgorithm, SenderKey};
 pub use source::{MAX_SOURCE_NAME_BYTES, check_source_name};
 pub use tile::{
     BundleError, EntryBundle, TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileId, TilePathError, TileRef,

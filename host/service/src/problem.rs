@@ -14,6 +14,9 @@ const RETRY_AFTER_S: u64 = 1;
 /// Content type of problem details.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
+/// What bodies may be packed with.
+const ENCODINGS: &str = "zstd, gzip";
+
 /// An answer that is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{title}: {detail}")]
@@ -22,6 +25,8 @@ pub(crate) struct Problem {
     title: &'static str,
     detail: String,
     retry_after_s: Option<u64>,
+    /// Say which encodings are taken (RFC 9110, 15.5.16).
+    accept_encoding: bool,
 }
 
 impl Problem {
@@ -31,6 +36,7 @@ impl Problem {
             title,
             detail: detail.into(),
             retry_after_s: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S),
+            accept_encoding: false,
         }
     }
 
@@ -105,6 +111,18 @@ impl Problem {
         )
     }
 
+    /// 415: packed as we don't unpack.
+    pub(crate) fn unsupported_encoding(found: &str) -> Self {
+        Self {
+            accept_encoding: true,
+            ..Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Unsupported content encoding",
+                format!("expected Content-Encoding {ENCODINGS}, or none, found {found:?}"),
+            )
+        }
+    }
+
     /// 408: the body came too slowly.
     pub(crate) fn timeout() -> Self {
         Self::new(
@@ -160,6 +178,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.accept_encoding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

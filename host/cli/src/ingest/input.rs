@@ -15,10 +15,10 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const KIND_WITHIN_BYTES: usize = 256;
 
 /// What wraps events of a log file into a list.
-pub(super) const LIST_HEAD: &[u8] =
+pub(crate) const LIST_HEAD: &[u8] =
     br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#;
 /// See [`LIST_HEAD`].
-pub(super) const LIST_TAIL: &[u8] = b"]}";
+pub(crate) const LIST_TAIL: &[u8] = b"]}";
 
 /// A file, unpacked.
 pub struct Input {

@@ -4,4 +4,5 @@ mod input;
 mod requests;
 
 pub use input::Input;
+pub(crate) use input::{LIST_HEAD, LIST_TAIL};
 pub use requests::{Request, Requests};

@@ -1,13 +1,16 @@
-//! `auditchain key show URL|DIR`, `key new --witness NAME`, `key rotate DIR`
+//! `auditchain key show URL|DIR`, `key new --sender|--witness NAME`, `key rotate DIR`
 
 use std::fmt::Write as _;
 
-use auditchain_log::{Entry, KeyRole, KeyState, Payload, VerifierKey};
+use auditchain_log::{Entry, KeyRole, KeyState, Payload, SenderAlgorithm, VerifierKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::{print, print_json};
-use crate::args::{KeyNewArgs, KeyRotateArgs, KeyShowArgs, OutputFormat};
+use crate::args::{KeyNewArgs, KeyRotateArgs, KeyShowArgs, OutputFormat, SenderKeyAlgorithm};
 use crate::error::{CliError, EXIT_HOLDS};
+use crate::forward::create_sender_key;
 use crate::limits::LOG_KEYS_MAX;
 use crate::rotate::make_next_keys;
 use crate::source::{LogSource, open_source};
@@ -25,8 +28,27 @@ pub(super) fn show(args: &KeyShowArgs, output: OutputFormat) -> Result<u8, CliEr
 }
 
 pub(super) fn new(args: &KeyNewArgs, output: OutputFormat) -> Result<u8, CliError> {
-    let key = create_key(&args.out, &args.witness)?;
-    tell(&[key.verifier().clone()], "", output)
+    if let Some(witness) = &args.witness {
+        let key = create_key(&args.out, witness)?;
+        return tell(&[key.verifier().clone()], "", output);
+    }
+    let algorithm = match args.algorithm {
+        SenderKeyAlgorithm::P256 => SenderAlgorithm::EcdsaP256Sha256,
+        SenderKeyAlgorithm::Sm2 => SenderAlgorithm::Sm2Sm3,
+    };
+    let key = create_sender_key(&args.out, algorithm)?;
+    let (public, name, id) = (
+        STANDARD.encode(key.public_spki()),
+        algorithm.name(),
+        key.id(),
+    );
+    match output {
+        OutputFormat::Json => print_json(&json!({
+            "publicKey": public, "algorithm": name, "id": id,
+        }))?,
+        OutputFormat::Text => print(&format!("{public}\n  {name}, key id {id}\n"))?,
+    }
+    Ok(EXIT_HOLDS)
 }
 
 pub(super) fn rotate(args: &KeyRotateArgs, output: OutputFormat) -> Result<u8, CliError> {

@@ -4,6 +4,7 @@ mod bench;
 mod bundle;
 mod compact;
 mod erase;
+mod forward;
 mod get;
 mod ingest;
 mod key;
@@ -41,6 +42,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         None => print(NEXT_STEPS).map(|()| EXIT_HOLDS),
         Some(Command::Verify(args)) => verify::run(args, cli.output),
         Some(Command::Ingest(args)) => ingest::run(args, cli.output),
+        Some(Command::Forward(args)) => forward::run(args, cli.output),
         Some(Command::Bench(args)) => bench::run(args, cli.output),
         Some(Command::Bundle(args)) => bundle::run(args, cli.output),
         Some(Command::Get(args)) => get::run(args, cli.output),

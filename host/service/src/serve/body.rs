@@ -76,13 +76,13 @@ impl App {
     }
 
     /// Memory for so many KiB, or 503.
-    fn set_aside(&self, source: &str, kib: usize) -> Result<Held, Problem> {
+    pub(super) fn set_aside(&self, source: &str, kib: usize) -> Result<Held, Problem> {
         let held = self.memory.set_aside(source, kib);
         held.map_err(|error| Problem::unavailable(error.to_string()))
     }
 
     /// Charges the source for a request, or 429.
-    fn charge(&self, source: &str, bytes: u64) -> Result<(), Problem> {
+    pub(super) fn charge(&self, source: &str, bytes: u64) -> Result<(), Problem> {
         let charged = self.rates.charge(source, bytes);
         charged.map_err(|over| Problem::over_rate(&over))
     }

@@ -20,6 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::encoding::{Encoding, Unpacked};
 use super::{App, Shared};
 use crate::auth::Caller;
 use crate::config::MAX_SOURCES;
@@ -47,9 +48,22 @@ pub(super) async fn post(
     let arrived = Instant::now();
     app.authenticate(&source, &caller)?;
     check_content_type(&headers)?;
+    let encoding = Encoding::of(&headers)?;
     let signature = batch_signature(&headers)?;
     let (body, held) = app.receive(&source, body).await?;
-    let (app, work, refusal) = app.decode(source, body, signature).await?;
+    let arrival = Arrival {
+        source,
+        body,
+        encoding,
+        signature,
+        held,
+    };
+    let Decoded {
+        app,
+        work,
+        refusal,
+        held,
+    } = app.decode(arrival).await?;
     app.remember(&work);
     let ack = app.submit(work, arrived, held).await?;
     match refusal {
@@ -94,43 +108,17 @@ impl App {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Canonicalises off the async threads. A body that is no EventList becomes a
-    /// rejection to be sealed, and the answer to give once it is.
-    async fn decode(
-        self: Arc<Self>,
-        source: String,
-        body: Vec<u8>,
-        signature: Option<BatchSignature>,
-    ) -> Result<(Arc<Self>, Work, Option<Problem>), Problem> {
+    /// Unpacks and canonicalises off the async threads. A body that is no EventList
+    /// becomes a rejection to be sealed, and the answer to give once it is.
+    async fn decode(self: Arc<Self>, arrival: Arrival) -> Result<Decoded, Problem> {
         let stopping = |_| Problem::unavailable("the service is stopping");
         let app = Arc::clone(&self);
         let _one_of_few = app.decoders.acquire().await.map_err(stopping)?;
         let started = Instant::now();
-        let decode = move || match Batch::decode(&source, &body, signature, &self.tags) {
-            Ok(batch) => (self, Work::Batch(batch), None),
-            Err(error) => {
-                let problem = Problem::bad_request(error.to_string());
-                let mut reason = error.to_string();
-                reason.truncate(reason.floor_char_boundary(MAX_FIELD_BYTES));
-                let record = RejectionRecord {
-                    reason,
-                    status: problem.status().as_u16(),
-                };
-                (
-                    self,
-                    Work::Rejection {
-                        source,
-                        record,
-                        body,
-                    },
-                    Some(problem),
-                )
-            }
-        };
-        let decoded = tokio::task::spawn_blocking(decode).await;
+        let decoded = tokio::task::spawn_blocking(move || arrival.decode(self)).await;
         let elapsed = started.elapsed();
         app.metrics.decode.observe(elapsed.as_secs_f64());
-        decoded.map_err(|_| Problem::internal("decoding was broken off"))
+        decoded.map_err(|_| Problem::internal("decoding was broken off"))?
     }
 
     /// Hands the work to the sequencer and waits until it is on disk.
@@ -158,22 +146,100 @@ impl App {
     }
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name| {
-        headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-    };
-    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::unsupported_media_type(&content_type));
+/// A request, received whole.
+struct Arrival {
+    source: String,
+    body: Vec<u8>,
+    encoding: Encoding,
+    signature: Option<BatchSignature>,
+    held: Held,
+}
+
+/// What it holds.
+struct Decoded {
+    app: Arc<App>,
+    work: Work,
+    /// The answer once `work` is on disk, if that is no acknowledgement.
+    refusal: Option<Problem>,
+    held: Held,
+}
+
+impl Arrival {
+    fn decode(mut self, app: Arc<App>) -> Result<Decoded, Problem> {
+        let unpacked = match self.unpack(&app) {
+            Ok(unpacked) => unpacked,
+            Err(Unpacked::Refused(problem)) => return Err(problem),
+            Err(Unpacked::Damaged(why)) => {
+                return Ok(self.refused(app, &format!("the body does not unpack: {why}")));
+            }
+        };
+        let body = unpacked.as_deref().unwrap_or(&self.body);
+        let signature = self.signature.take();
+        match Batch::decode(&self.source, body, signature, &app.tags) {
+            Ok(batch) => Ok(Decoded {
+                app,
+                work: Work::Batch(batch),
+                refusal: None,
+                held: self.held,
+            }),
+            Err(error) => Ok(self.refused(app, &error.to_string())),
+        }
     }
-    match text(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => Err(Problem::unsupported_media_type(&format!(
-            "Content-Encoding {encoding}"
-        ))),
-        _ => Ok(()),
+
+    /// None: it is not packed.
+    fn unpack(&mut self, app: &App) -> Result<Option<Vec<u8>>, Unpacked> {
+        let (source, packed, held) = (&self.source, &self.body, &mut self.held);
+        let body = self
+            .encoding
+            .unpack(packed, app.config.body_bytes_max, |bytes| {
+                // The packed bytes are decoding's, of few requests at a time.
+                let missing = bytes.div_ceil(1 << 10).saturating_sub(held.kib());
+                if missing > 0 {
+                    held.merge(app.set_aside(source, missing)?);
+                }
+                Ok(())
+            })?;
+        // The rate is of what has to be judged and kept, however it was packed.
+        let unpacked_bytes = body.as_ref().map_or(0, Vec::len);
+        let more = unpacked_bytes.saturating_sub(packed.len()) as u64;
+        if more > 0 {
+            app.charge(source, more).map_err(Unpacked::Refused)?;
+        }
+        Ok(body)
+    }
+
+    /// To be sealed with what arrived.
+    fn refused(self, app: Arc<App>, why: &str) -> Decoded {
+        let problem = Problem::bad_request(why);
+        let mut reason = why.to_owned();
+        reason.truncate(reason.floor_char_boundary(MAX_FIELD_BYTES));
+        let record = RejectionRecord {
+            reason,
+            status: problem.status().as_u16(),
+        };
+        Decoded {
+            app,
+            work: Work::Rejection {
+                source: self.source,
+                record,
+                body: self.body,
+            },
+            refusal: Some(problem),
+            held: self.held,
+        }
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Problem::unsupported_media_type(&content_type))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod api;
 mod body;
+mod encoding;
 mod erasures;
 mod ingest;
 mod tiles;
