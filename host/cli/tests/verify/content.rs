@@ -4,7 +4,7 @@ use auditchain_cli::{AuditOptions, Rule, audit};
 use auditchain_log::{Entry, Payload, RbacRecord, TileId, Timestamp, Verdict, sha256};
 
 use crate::support::*;
-use crate::{assert_only, assert_range, found, options, verify};
+use crate::{assert_found, assert_only, assert_range, found, options, verify};
 
 #[test]
 fn a_changed_body_or_salt_is_named() {
