@@ -45,7 +45,10 @@ fn a_bundle_is_verified_and_re_executed_by_itself() {
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(report["reexecuted"]["different"], 0);
     assert_eq!(report["reexecuted"]["withoutBody"], erased);
-    assert_eq!((&report["bodiesErased"], &report["bodiesWithheld"]), (&json!(erased), &json!(0)));
+    assert_eq!(
+        (&report["bodiesErased"], &report["bodiesWithheld"]),
+        (&json!(erased), &json!(0))
+    );
     assert_eq!(report["bodiesVerified"], written["bodies"]);
     let events = report["kinds"]["event"].as_u64().unwrap();
     assert!(service.stop().success());
@@ -62,7 +65,10 @@ fn a_bundle_is_verified_and_re_executed_by_itself() {
     assert_eq!(report["reexecuted"]["withoutBody"], events - 10);
     assert_eq!(report["reexecuted"]["different"], 0);
     let none = at("none.bundle");
-    assert_eq!(bundle(log.to_str().unwrap(), &none, &["--without-bodies"])["bodies"], 0);
+    assert_eq!(
+        bundle(log.to_str().unwrap(), &none, &["--without-bodies"])["bodies"],
+        0
+    );
     assert_eq!(PROGRAMS.verify(none.to_str().unwrap(), &keys).0, 0);
     assert!(std::fs::metadata(&some).unwrap().len() < std::fs::metadata(&whole).unwrap().len());
 

@@ -21,6 +21,14 @@ pub const KEYS_BYTES_MAX: usize = 64 << 10;
 /// Log keys in force at a time: as many as a note may have signatures.
 pub const LOG_KEYS_MAX: usize = auditchain_log::MAX_SIGNATURES;
 
+/// Sender keys in force at a time: those of 256 sources, eight each, as the service has
+/// them.
+pub const SENDER_KEYS_MAX: usize = 2048;
+
+/// Senders (source and key) whose sequence numbers are followed; a hostile log could name
+/// a new one in every batch. Those over it are not checked for missing batches.
+pub const SENDERS_MAX: usize = 16_384;
+
 /// Bytes of any other JSON answer: a proof has at most 64 hashes, a problem is text.
 pub const JSON_ANSWER_BYTES_MAX: usize = 64 << 10;
 

@@ -24,6 +24,7 @@ mod checkpoint;
 mod cosignature;
 mod derive;
 mod entry;
+mod event_signature;
 mod hash;
 pub mod json;
 mod key;
@@ -31,6 +32,8 @@ mod note;
 mod proof;
 mod record;
 mod sender;
+mod sender_signature;
+mod senders;
 mod source;
 mod tile;
 mod time;
@@ -44,6 +47,10 @@ pub use checkpoint::{Checkpoint, CheckpointError, MAX_ORIGIN_BYTES};
 pub use cosignature::{CosignerKey, cosignature_time};
 pub use derive::{EventEntry, RECIPE_VERSION, body_salt, chunk_seed};
 pub use entry::{ENTRY_VERSION, Entry, EntryError, MAX_ENTRY_BYTES, Payload};
+pub use event_signature::{
+    EVENT_MESSAGE_HEADER, EventSignature, EventSignatureError, MAX_EVENT_SIGNATURE_BYTES,
+    SIGNATURE_ANNOTATION, SignerRef, event_message,
+};
 pub use hash::{Hash, HashParseError, body_hash, sha256};
 pub use key::{KeyError, SignerKey, VerifierKey};
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, sign_note};
@@ -53,7 +60,11 @@ pub use record::{
     KeyRole, KeyState, LimitsRecord, MAX_ERASURE_RANGES, MAX_FIELD_BYTES, MAX_FINDINGS, Mode,
     PolicyRecord, RbacRecord, RejectionRecord, SealRecord, Severity, Verdict,
 };
-pub use sender::{SM2_DEFAULT_ID, SenderAlgorithm, SenderKey};
+pub use sender::SenderKey;
+pub use sender_signature::{
+    SM2_DEFAULT_ID, SenderAlgorithm, SenderKeyError, SenderPublicKey, SenderSignatureError,
+};
+pub use senders::{FIRST_SEQUENCE, MAX_UNBOUND_SEQUENCES, Senders};
 pub use source::{MAX_SOURCE_NAME_BYTES, check_source_name};
 pub use tile::{
     BundleError, EntryBundle, TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileId, TilePathError, TileRef,

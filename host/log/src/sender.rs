@@ -8,7 +8,7 @@
 //! Signatures are ASN.1 DER, SEQUENCE of r and s; public keys SubjectPublicKeyInfo DER,
 //! private keys PKCS #8 PEM. The curve in the key's parameters tells the algorithm.
 //!
-//! Out of scope: verifying; who checks a batch does that (the guest, the auditor).
+//! Verifying is in [`crate::SenderPublicKey`].
 
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -19,19 +19,7 @@ use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey 
 
 use crate::hash::sha256;
 use crate::key::KeyError;
-
-/// The distinguishing id of an SM2 signer who has no other (GM/T 0009).
-pub const SM2_DEFAULT_ID: &str = "1234567812345678";
-
-/// How a sender signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SenderAlgorithm {
-    /// ECDSA P-256 over SHA-256.
-    EcdsaP256Sha256,
-    /// SM2 over SM3.
-    Sm2Sm3,
-}
+use crate::sender_signature::{SM2_DEFAULT_ID, SenderAlgorithm};
 
 /// A sender's private key.
 pub struct SenderKey {
@@ -43,17 +31,6 @@ pub struct SenderKey {
 enum Private {
     EcdsaP256(p256::ecdsa::SigningKey),
     Sm2(sm2::SecretKey, sm2::dsa::SigningKey),
-}
-
-impl SenderAlgorithm {
-    /// As headers and entries name it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
-            Self::Sm2Sm3 => "sm2-sm3",
-        }
-    }
 }
 
 impl SenderKey {

@@ -178,7 +178,7 @@ impl SliceRun<'_> {
     /// A failure comes with whether it can have to do with the events.
     fn call(&mut self, tables: &SliceTables<'_>) -> Result<Answer, (Failure, bool)> {
         let policy = self.policy;
-        let grant = policy.grant(tables.range.len());
+        let grant = policy.grant(tables.range.len(), tables.batches.len());
         let bodies = if policy.reads_bodies {
             tables.bodies(self.block)
         } else {

@@ -59,7 +59,7 @@ pub use engine::{ENGINE_ID, Engine, EngineError, EngineOptions};
 pub use failure::{Failure, FailureKind};
 pub use history::{
     BlockHeader, EventContent, History, MAX_RBAC_SNAPSHOTS, PoliciesInForce, SignedBatch,
-    SubmittedBatch, SubmittedEvent, WINDOW_EVENTS_MAX, WINDOW_SECONDS_MAX, key_digest,
+    SubmittedBatch, SubmittedEvent, WINDOW_EVENTS_MAX, WINDOW_SECONDS_MAX,
 };
 pub use instance::MAX_TEXT_BYTES;
 pub use limits::{

@@ -31,7 +31,7 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Fuel for a call, about one a WebAssembly instruction.
     pub fuel_base: u64,
-    /// Fuel on top for each event of the slice.
+    /// Fuel on top for each event of the slice, and for each signed batch that begins in it.
     pub fuel_per_event: u64,
     /// What the guest may hand to the host in one call.
     pub output_bytes: u64,
@@ -96,11 +96,13 @@ impl Limits {
         in_range("fuelPerEvent", self.fuel_per_event, 0, fuel_per_event_max)
     }
 
-    /// Fuel for a slice.
-    pub(crate) fn fuel(&self, events: usize) -> u64 {
+    /// Fuel for a slice of so many events and batches. A slice can have more batches than
+    /// events, if their events are known: [`MAX_FUEL`] holds all the same.
+    pub(crate) fn fuel(&self, events: usize, batches: usize) -> u64 {
         self.fuel_per_event
-            .saturating_mul(events as u64)
+            .saturating_mul(events.saturating_add(batches) as u64)
             .saturating_add(self.fuel_base)
+            .min(MAX_FUEL)
     }
 }
 
@@ -135,6 +137,13 @@ mod tests {
     #[test]
     fn the_default_is_allowed() {
         assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn batches_count_like_events_and_the_most_is_the_most() {
+        let limits = Limits::default();
+        assert_eq!(limits.fuel(3, 2), limits.fuel(5, 0));
+        assert_eq!(limits.fuel(1, 1 << 40), MAX_FUEL);
     }
 
     #[test]

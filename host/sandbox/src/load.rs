@@ -284,7 +284,7 @@ fn try_configure(engine: &Engine, policy: &LoadedPolicy) -> Result<(), LoadProbl
         engine,
         &policy.guest,
         &policy.name,
-        policy.grant(0),
+        policy.grant(0, 0),
         Bodies::default(),
     )
     .and_then(|mut instance| instance.configure(&policy.prepared));

@@ -125,11 +125,11 @@ impl LoadedPolicy {
         &self.description
     }
 
-    /// What its guest may use up for a slice of that many events.
-    pub(crate) fn grant(&self, events: usize) -> Grant {
+    /// What its guest may use up for a slice of that many events and signed batches.
+    pub(crate) fn grant(&self, events: usize, batches: usize) -> Grant {
         Grant {
             memory_bytes: self.limits.memory_bytes,
-            fuel: self.limits.fuel(events),
+            fuel: self.limits.fuel(events, batches),
             output_bytes: self.limits.output_bytes,
         }
     }

@@ -6,16 +6,23 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use auditchain_log::{Checkpoint, Hash, WitnessPolicy, check_source_name};
+use auditchain_log::{Checkpoint, Hash, KeyRecord, check_source_name};
 use clap::Parser;
 use serde::Deserialize;
+
+mod limits;
+mod signing_keys;
+mod witnesses;
+
+use limits::LimitsConfig;
+use signing_keys::SigningKeyConfig;
+pub(crate) use witnesses::WitnessConfig;
+use witnesses::WitnessesFile;
 
 use crate::auth::{CertificateName, Credentials, Demand};
 use crate::listener::limits::Limits;
 use crate::tls::TlsFiles;
-use crate::witness::DEFAULT_INTERVAL;
 
 /// Sources a log takes, configured or seen: bounds what is kept for each.
 pub(crate) const MAX_SOURCES: usize = 256;
@@ -30,13 +37,6 @@ const BODY_BYTES_RANGE: std::ops::RangeInclusive<usize> =
     1 << 10..=auditchain_store::limits::BODY_BYTES_MAX;
 /// Readers and admins: people and programs, a few each.
 const PEOPLE_MAX: usize = 256;
-/// Longest time that may be configured for anything: what takes longer is forgotten.
-const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// Bounds of the time between two rounds of witnesses.
-const INTERVAL_RANGE: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(3600);
-
 /// auditchaind: takes a Kubernetes cluster's audit events into a hash-chained Merkle
 /// log, has every event judged by WebAssembly policies, and acknowledges after fsync.
 #[derive(Debug, Parser)]
@@ -126,6 +126,8 @@ pub(crate) struct Config {
     pub(crate) readers: Vec<PersonConfig>,
     /// Who may operate the service; empty: anyone, on loopback only.
     pub(crate) admins: Vec<PersonConfig>,
+    /// Keys that sources sign with, as `key` entries put them in force.
+    pub(crate) sender_keys: Vec<KeyRecord>,
     /// Policy files; empty: the built-in ones.
     pub(crate) policies: Vec<PathBuf>,
     /// RBAC snapshot.
@@ -163,6 +165,9 @@ pub(crate) struct SourceConfig {
     /// Which of the two it must show [default: all that is configured].
     #[serde(default)]
     pub(crate) require: Option<Demand>,
+    /// Keys that it signs batches and events with.
+    #[serde(default)]
+    signing_keys: Vec<SigningKeyConfig>,
 }
 
 /// Someone who may read bodies, modules, settings and snapshots, or operate the service.
@@ -200,24 +205,6 @@ pub(crate) struct RetentionConfig {
     pub(crate) body_days: u32,
 }
 
-/// The witnesses, parsed.
-#[derive(Debug)]
-pub(crate) struct WitnessConfig {
-    /// Who they are.
-    pub(crate) policy: WitnessPolicy,
-    /// Least time between two checkpoints that are sent to them.
-    pub(crate) interval: Duration,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WitnessesFile {
-    #[serde(default)]
-    policy_file: Option<PathBuf>,
-    #[serde(default)]
-    interval_seconds: Option<u64>,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ConfigFile {
@@ -251,38 +238,6 @@ struct ConfigFile {
     retention: Vec<RetentionConfig>,
     #[serde(default)]
     limits: LimitsConfig,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct LimitsConfig {
-    #[serde(default)]
-    body_bytes: Option<usize>,
-    #[serde(default)]
-    inflight_bytes: Option<usize>,
-    #[serde(default)]
-    source_bytes_per_second: Option<u64>,
-    connections: Option<usize>,
-    #[serde(default)]
-    connections_per_peer: Option<usize>,
-    #[serde(default)]
-    handshake_timeout: Option<String>,
-    #[serde(default)]
-    header_timeout: Option<String>,
-    #[serde(default)]
-    idle_timeout: Option<String>,
-    #[serde(default)]
-    write_timeout: Option<String>,
-    #[serde(default)]
-    connection_age: Option<String>,
-    #[serde(default)]
-    body_timeout: Option<String>,
-    #[serde(default)]
-    body_grace: Option<String>,
-    #[serde(default)]
-    body_bytes_per_second: Option<u64>,
-    #[serde(default)]
-    drain_grace: Option<String>,
 }
 
 /// What is wrong with the configuration: all of it.
@@ -325,6 +280,7 @@ impl Config {
             mistakes.push(mistake);
             None
         });
+        let sender_keys = signing_keys::read(&file.sources, base, &mut mistakes);
         let config = Self {
             data: args.data.clone(),
             listen: args
@@ -339,6 +295,7 @@ impl Config {
                 .or(file.tokens_file.map(|p| base.join(p))),
             origin: args.origin.clone().or(file.origin),
             sources: file.sources,
+            sender_keys,
             readers: file.readers,
             admins: file.admins,
             policies: file.policies.iter().map(|path| base.join(path)).collect(),
@@ -546,90 +503,6 @@ impl TlsConfig {
                 None
             }
         }
-    }
-}
-
-impl LimitsConfig {
-    fn of_connections(&self, mistakes: &mut Vec<String>) -> Limits {
-        let default = Limits::default();
-        let mut time = |member: &str, given: &Option<String>, default: Duration| {
-            let Some(text) = given else { return default };
-            let parsed = text.parse::<jiff::SignedDuration>().ok();
-            let parsed = parsed.and_then(|time| Duration::try_from(time).ok());
-            let parsed = parsed.filter(|time| !time.is_zero() && *time <= TIME_MAX);
-            parsed.unwrap_or_else(|| {
-                mistakes.push(format!(
-                    "limits.{member}: {text:?} is no time such as 500ms, 10s or 2m, of at most 24h"
-                ));
-                default
-            })
-        };
-        let limits = Limits {
-            connections_max: self.connections.unwrap_or(default.connections_max),
-            connections_per_peer_max: self
-                .connections_per_peer
-                .unwrap_or(default.connections_per_peer_max),
-            handshake_timeout: time(
-                "handshakeTimeout",
-                &self.handshake_timeout,
-                default.handshake_timeout,
-            ),
-            header_timeout: time(
-                "headerTimeout",
-                &self.header_timeout,
-                default.header_timeout,
-            ),
-            idle_timeout: time("idleTimeout", &self.idle_timeout, default.idle_timeout),
-            write_timeout: time("writeTimeout", &self.write_timeout, default.write_timeout),
-            connection_age_max: time(
-                "connectionAge",
-                &self.connection_age,
-                default.connection_age_max,
-            ),
-            body_timeout: time("bodyTimeout", &self.body_timeout, default.body_timeout),
-            body_grace: time("bodyGrace", &self.body_grace, default.body_grace),
-            body_bytes_per_second_min: self
-                .body_bytes_per_second
-                .unwrap_or(default.body_bytes_per_second_min),
-            drain_grace: time("drainGrace", &self.drain_grace, default.drain_grace),
-        };
-        if limits.connections_max == 0 || limits.connections_per_peer_max == 0 {
-            mistakes.push("limits.connections and limits.connectionsPerPeer: at least 1".into());
-        }
-        if limits.body_bytes_per_second_min == 0 {
-            mistakes.push("limits.bodyBytesPerSecond: at least 1".into());
-        }
-        limits
-    }
-}
-
-impl WitnessConfig {
-    fn read(path: &Path, interval_s: Option<u64>) -> Result<Self, String> {
-        let text = std::fs::read(path)
-            .map_err(|error| format!("can't read {}: {error}", path.display()))?;
-        let policy = WitnessPolicy::parse(&text)
-            .map_err(|error| format!("witness policy {}: {error}", path.display()))?;
-        let urls = policy.witnesses().iter().filter_map(|w| w.url.as_ref());
-        if let Some(url) = urls.clone().find(|url| !url.starts_with("http://")) {
-            return Err(format!(
-                "witness policy {}: {url}: expected http://; put a TLS tunnel on this machine before a witness elsewhere",
-                path.display()
-            ));
-        }
-        if policy.asks_for_witnesses() && urls.count() == 0 {
-            return Err(format!(
-                "witness policy {}: no witness has a URL, so nobody can be asked to cosign",
-                path.display()
-            ));
-        }
-        let interval = interval_s.map_or(DEFAULT_INTERVAL, Duration::from_secs);
-        if !INTERVAL_RANGE.contains(&interval) {
-            return Err(format!(
-                "witnesses.intervalSeconds: {} is not in 1..=3600",
-                interval.as_secs()
-            ));
-        }
-        Ok(Self { policy, interval })
     }
 }
 

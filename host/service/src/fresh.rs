@@ -3,10 +3,11 @@
 //! Identity is source and bytes. An auditID is no identity: a client chooses it, and a
 //! log that went by it would let an attacker suppress evidence.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use auditchain_log::RejectionRecord;
 use auditchain_log::json::EventView;
+use auditchain_sandbox::History;
 use auditchain_store::{Chunk, Store, StoreError};
 
 use crate::decode::{Batch, Event, Kind, TagKey};
@@ -15,7 +16,8 @@ use crate::sequencer::{Job, Work};
 
 /// The new part of the requests of a block.
 pub(crate) struct New<'j> {
-    /// Requests with at least one new event, in the order of arrival.
+    /// Requests with at least one new event, and signed ones whose number is new: without
+    /// its entry the number would seem to be missing. In the order of arrival.
     pub(crate) batches: Vec<NewBatch<'j>>,
     /// Refused requests that were not refused before.
     pub(crate) rejections: Vec<NewRejection<'j>>,
@@ -62,12 +64,17 @@ pub(crate) enum FreshError {
 /// See [`FreshError`].
 pub(crate) fn find<'j>(
     jobs: &'j [Job],
+    history: &History,
     dedup: &Dedup,
     tags: &TagKey,
     store: &impl Store,
     stored: u64,
 ) -> Result<New<'j>, FreshError> {
     let mut in_block = InBlock::default();
+    let mut numbers = Numbers {
+        history,
+        in_block: HashSet::new(),
+    };
     // A batch that comes again lies in few chunks, one behind the other.
     let mut last_read = None;
     let mut new = New {
@@ -98,7 +105,7 @@ pub(crate) fn find<'j>(
                     in_block.add(event.tag, &batch.source, event.bytes);
                     events.push(NewEvent { event, view });
                 }
-                if !events.is_empty() {
+                if numbers.take(batch) || !events.is_empty() {
                     new.batches.push(NewBatch { job, batch, events });
                 }
             }
@@ -152,6 +159,24 @@ fn in_log(
         }
     }
     Ok(false)
+}
+
+/// Numbers of signed batches: those accepted before, and those of this block.
+struct Numbers<'j> {
+    history: &'j History,
+    in_block: HashSet<(&'j str, &'j [u8], u64)>,
+}
+
+impl<'j> Numbers<'j> {
+    /// Whether the batch has a number that its sender has not used.
+    fn take(&mut self, batch: &'j Batch) -> bool {
+        let Some((signature, _)) = &batch.signed else {
+            return false;
+        };
+        let (source, key) = (batch.source.as_str(), signature.public_key.as_slice());
+        self.in_block.insert((source, key, signature.sequence))
+            && self.history.is_new_batch(source, key, signature.sequence)
+    }
 }
 
 /// What this block holds already.

@@ -100,7 +100,7 @@ impl InForce {
             set,
             policies,
             snapshot: snapshot.map(|(record, _)| record),
-            sender_keys: Vec::new(),
+            sender_keys: config.sender_keys.clone(),
             kept,
         })
     }

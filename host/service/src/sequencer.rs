@@ -266,7 +266,14 @@ impl Sequencer {
             batches,
             rejections,
             duplicates,
-        } = fresh::find(jobs, &self.state.dedup, &self.tags, &*self.store, stored)?;
+        } = fresh::find(
+            jobs,
+            &self.state.history,
+            &self.state.dedup,
+            &self.tags,
+            &*self.store,
+            stored,
+        )?;
         let mut acks: Vec<Ack> = duplicates.into_iter().map(Ack::of_duplicates).collect();
         let erasures = erase::find(jobs, &*self.store)?;
         if batches.is_empty() && rejections.is_empty() && erasures.is_empty() {

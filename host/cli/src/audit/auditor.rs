@@ -1,6 +1,8 @@
 //! The one pass: state, and what is done with each entry.
 
-use auditchain_log::{ChainHash, Entry, Hash, Payload, TILE_WIDTH, TileId, TreeEdge, VerifierKey};
+use auditchain_log::{
+    ChainHash, Entry, Hash, KeyRole, Payload, TILE_WIDTH, TileId, TreeEdge, VerifierKey,
+};
 
 use super::AuditOptions;
 use super::batches::Batches;
@@ -187,13 +189,8 @@ impl<'a> Auditor<'a> {
                 self.re_execute(index, entry, begins, good_body)?;
                 self.check_kind(index, entry, begins)?;
                 // 4. Batches of events.
-                self.batches.entry(
-                    index,
-                    entry.block,
-                    &entry.payload,
-                    good_body,
-                    &mut self.findings,
-                );
+                self.batches
+                    .entry(index, entry, good_body, &mut self.findings);
                 self.counts.entry(entry);
             }
             Err(error) => {
@@ -279,6 +276,7 @@ impl<'a> Auditor<'a> {
             Payload::Key(record) => {
                 let place = Place::entry(index).in_block(entry.block);
                 self.keys.entry(record, origin, place, &mut self.findings);
+                self.batches.key(record, place, &mut self.findings);
             }
             payload => {
                 let place = Place::entry(index).in_block(entry.block);
@@ -312,7 +310,9 @@ impl<'a> Auditor<'a> {
 
     /// Without a checkpoint, the first key entry tells whose log this is.
     fn know_origin(&mut self, entry: &Entry) {
-        if let (None, Payload::Key(record)) = (&self.origin, &entry.payload) {
+        if let (None, Payload::Key(record)) = (&self.origin, &entry.payload)
+            && record.role == KeyRole::Log
+        {
             self.origin = record
                 .key
                 .parse()

@@ -19,6 +19,7 @@ mod finding;
 mod keys;
 mod links;
 mod marks;
+mod numbers;
 mod pipeline;
 mod reexecution;
 mod report;

@@ -61,6 +61,10 @@ pub struct Report {
     pub batch_signatures_verified: u64,
     /// Sender's signatures that don't verify, which the log's verdicts say too.
     pub batch_signatures_invalid: u64,
+    /// Batches that never came, as `gap` entries say.
+    pub batches_missing: u64,
+    /// Keys that senders may sign with at the log's end.
+    pub sender_keys: u64,
     /// Entries that are lost.
     pub unreadable_entries: u64,
     /// What came of making the verdicts again, where it was asked for.

@@ -47,6 +47,8 @@ impl Auditor<'_> {
             values_verified: self.values.checked,
             batch_signatures_verified: self.batches.signatures_verified,
             batch_signatures_invalid: self.batches.signatures_invalid_and_sealed_so,
+            batches_missing: self.batches.missing(),
+            sender_keys: self.batches.keys_in_force() as u64,
             unreadable_entries: self.counts.unreadable_entries,
             reexecuted: self.reexecuted,
             log_holds: None,
@@ -100,6 +102,16 @@ impl Auditor<'_> {
             checked.push(format!(
                 "{} senders' batch signatures, {} batches of events against what was signed",
                 self.batches.signatures_verified, self.batches.digests_verified
+            ));
+            checked.push(
+                "that senders' batches were signed with keys in force, and that none is missing without a gap entry that says so"
+                    .into(),
+            );
+        }
+        if self.batches.missing() > 0 {
+            not_checked.push(format!(
+                "{} batches that their senders numbered and that never came, as gap entries of the log say.",
+                self.batches.missing()
             ));
         }
         if let Some(since) = self
@@ -158,12 +170,6 @@ impl Auditor<'_> {
             not_checked.push(format!(
                 "{} bodies that can't be read.",
                 counts.bodies_unreadable
-            ));
-        }
-        if self.batches.signatures_not_checked > 0 {
-            not_checked.push(format!(
-                "{} batch signatures by SM2.",
-                self.batches.signatures_not_checked
             ));
         }
         if self.batches.digests_not_checked > 0 {

@@ -1,5 +1,6 @@
 //! A log file and the rotated ones beside it: which they are, and in which order.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -9,6 +10,10 @@ use super::cursor::{FINGERPRINT_BYTES_MAX, FileMark, Fingerprint};
 
 /// Files that are looked at; an apiserver keeps 10 rotated ones by default.
 const FILES_MAX: usize = 256;
+
+/// How often the files are listed until their list is believed; a rotation takes less than
+/// one listing.
+const LISTINGS_MAX: usize = 16;
 
 /// Names of a log file and of its rotated ones.
 #[derive(Debug, Clone)]
@@ -66,7 +71,28 @@ impl Family {
 
     /// All files, in the order in which they were written: the rotated ones by the time
     /// of their last write, the one under the name last.
+    ///
+    /// A file that is renamed while the names are listed can be missing from the list, and
+    /// would be taken for lost: the list counts once it comes out the same twice in a row.
     pub(super) fn candidates(&self) -> io::Result<Vec<Candidate>> {
+        let inodes = |files: &[Candidate]| -> BTreeSet<(u64, u64)> {
+            files.iter().map(|file| (file.device, file.inode)).collect()
+        };
+        let mut files = self.list()?;
+        for _ in 0..LISTINGS_MAX {
+            let again = self.list()?;
+            if inodes(&files) == inodes(&again) {
+                return Ok(again);
+            }
+            files = again;
+        }
+        Err(io::Error::other(format!(
+            "{}: its files change faster than they can be listed",
+            self.dir.display()
+        )))
+    }
+
+    fn list(&self) -> io::Result<Vec<Candidate>> {
         let mut rotated = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let name = entry?.file_name();
@@ -189,6 +215,49 @@ pub(super) fn read_head(file: &File) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No look misses a file that was there all the time, whatever is renamed meanwhile.
+    #[test]
+    fn files_are_not_missed_while_they_are_renamed() {
+        use std::sync::Mutex;
+
+        let dir = tempfile::tempdir().unwrap();
+        let live = dir.path().join("audit.log");
+        let family = Family::new(&live).unwrap();
+        let there = Mutex::new(Vec::new());
+        let (done, rotating) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let there = &there;
+            scope.spawn(move || {
+                for n in 0..150 {
+                    fs::write(&live, format!("{n}\n")).unwrap();
+                    there
+                        .lock()
+                        .unwrap()
+                        .push(fs::metadata(&live).unwrap().ino());
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    let rotated = format!("audit-2026-11-21T06-31-{n:03}.log");
+                    fs::rename(&live, live.with_file_name(rotated)).unwrap();
+                }
+                drop(done);
+            });
+            let mut looks = 0;
+            while rotating.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+                let before = there.lock().unwrap().clone();
+                let Ok(seen) = family.candidates() else {
+                    continue;
+                };
+                let seen: BTreeSet<u64> = seen.iter().map(|file| file.inode).collect();
+                let missed: Vec<_> = before
+                    .iter()
+                    .filter(|inode| !seen.contains(inode))
+                    .collect();
+                assert!(missed.is_empty(), "look {looks} missed {missed:?}");
+                looks += 1;
+            }
+            assert!(looks > 10, "{looks}");
+        });
+    }
 
     #[test]
     fn rotated_files_are_known_by_name_and_ordered() {

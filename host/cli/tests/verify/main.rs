@@ -5,6 +5,7 @@
 mod authority;
 mod content;
 mod entries;
+mod senders;
 #[path = "../support/mod.rs"]
 mod support;
 

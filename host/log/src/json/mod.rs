@@ -17,6 +17,7 @@
 //! Out of scope: what an event means, and JSON of any other shape (settings and
 //! entries of the log go through serde).
 
+mod annotation;
 mod canonical;
 mod error;
 mod event;
@@ -29,6 +30,7 @@ mod split;
 mod string;
 mod view;
 
+pub use annotation::without_annotation;
 pub use canonical::{MAX_DEPTH, canonicalize};
 pub use error::{JsonError, SplitError};
 pub use event::{CANONICAL_BYTES_MAX, CANONICAL_GROWTH_MAX, canonical_event};

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use auditchain_log::EventRecord;
+use auditchain_log::{EventRecord, KeyRecord, Senders};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
-use super::senders::Senders;
 use crate::{
     BatchInput, BlockInput, BlockVerdict, EarlierStage, EventInput, EventView, Finding, PolicySet,
-    PreviousSeal, SignatureAlgorithm, SourceInput,
+    PreviousSeal, SenderKeyInput, SignatureAlgorithm, SourceInput,
 };
 
 /// A block, its batches apart.
@@ -85,7 +86,7 @@ pub(super) fn judge(
     header: &BlockHeader<'_>,
     batches: &[SubmittedBatch<'_>],
     earlier: &[Vec<EarlierStage>],
-    known: Known<'_>,
+    known: &Known<'_>,
 ) -> BlockVerdict {
     let mut names: Vec<&str> = batches.iter().map(|batch| batch.source).collect();
     names.sort_unstable();
@@ -126,7 +127,7 @@ pub(super) fn judge(
             watermark_us: known.watermarks.get(*name).copied(),
         })
         .collect();
-    let sender_keys = known.senders.inputs(&names);
+    let sender_keys = sender_keys(known.senders, &names);
     let mut verdict = policies.judge(&BlockInput {
         origin: header.origin,
         block: header.number,
@@ -195,6 +196,21 @@ fn refuse_with_batch(verdict: &mut BlockVerdict, batches: &[SubmittedBatch<'_>])
     verdict.events.append(&mut refused);
     // Stable: an event's own findings come first.
     verdict.events.sort_by_key(|(event, _)| *event);
+}
+
+/// The keys of the sources, which are sorted, as guests take them. A key that is no base64
+/// is none.
+pub(super) fn sender_keys(senders: &Senders, sources: &[&str]) -> Vec<SenderKeyInput> {
+    let input = |record: &KeyRecord| {
+        let source = sources.binary_search(&record.source.as_deref()?).ok()?;
+        Some(SenderKeyInput {
+            source: u32::try_from(source).ok()?,
+            public_key: STANDARD.decode(&record.key).ok()?,
+            not_before_us: record.not_before.map(|time| time.as_micros()),
+            not_after_us: record.not_after.map(|time| time.as_micros()),
+        })
+    };
+    senders.keys().iter().filter_map(input).collect()
 }
 
 /// A block's events are bounded far below 2^32.

@@ -14,13 +14,12 @@
 //! All else is of the blocks before: watermarks, sequence numbers, the window of stages.
 
 mod input;
-mod senders;
 mod stages;
 
 use std::collections::BTreeMap;
 
 use auditchain_log::{
-    EventRecord, GapRecord, Hash, KeyRecord, KeyRole, KeyState, Payload, PolicyRecord, RbacRecord,
+    EventRecord, GapRecord, KeyRecord, KeyRole, Payload, PolicyRecord, RbacRecord, Senders,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +27,6 @@ pub use input::{BlockHeader, EventContent, SignedBatch, SubmittedBatch, Submitte
 pub use stages::{WINDOW_EVENTS_MAX, WINDOW_SECONDS_MAX};
 
 use crate::{BlockVerdict, MAX_RBAC_SNAPSHOT_BYTES, PolicySet};
-use senders::Senders;
 use stages::StageWindow;
 
 /// RBAC snapshots that events are judged by: the one in force, and those before it that
@@ -108,7 +106,7 @@ impl History {
             header,
             batches,
             &earlier,
-            input::Known {
+            &input::Known {
                 watermarks: &self.watermarks,
                 senders: &self.senders,
                 window_start_us,
@@ -121,6 +119,14 @@ impl History {
     #[must_use]
     pub fn gap(&self, source: &str, public_key: &[u8], sequence: u64) -> Option<GapRecord> {
         self.senders.gap(source, public_key, sequence)
+    }
+
+    /// Whether a batch of this number would be the newest of its sender. One that isn't
+    /// adds nothing where its events are known; a new one is evidence even then.
+    #[must_use]
+    pub fn is_new_batch(&self, source: &str, public_key: &[u8], sequence: u64) -> bool {
+        let last = self.senders.last_sequence(source, public_key);
+        last.is_none_or(|last| sequence > last)
     }
 
     /// Notes a batch that was written. Only what was accepted moves the sender's number.
@@ -210,17 +216,6 @@ impl History {
             self.snapshots.remove(0);
         }
     }
-}
-
-/// How a sender's key is told in the log: SHA-256 of its SubjectPublicKeyInfo.
-#[must_use]
-pub fn key_digest(public_key: &[u8]) -> Hash {
-    auditchain_log::sha256(&[public_key])
-}
-
-/// Whether the record begins or ends the key.
-fn begins(record: &KeyRecord) -> bool {
-    record.state == KeyState::Begin
 }
 
 #[cfg(test)]

@@ -266,7 +266,7 @@ mod tests {
             }
         };
         fill(&mut window, 0);
-        assert!(window.events.len() <= WINDOW_EVENTS_MAX + BLOCK as usize);
+        assert!(window.events.len() <= WINDOW_EVENTS_MAX + usize::try_from(BLOCK).unwrap());
         let first = window.first_index().unwrap();
         assert_eq!(first, 2 * BLOCK);
         let mut rebuilt = StageWindow::rebuilt_from(first);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn load(text: &str, more: &[&str]) -> Result<Config, ConfigError> {
@@ -91,4 +93,62 @@ fn unknown_members_and_kinds_are_refused() {
             .to_string()
             .contains("ServiceConfig")
     );
+}
+
+/// A P-256 key and the SM2 key of GM/T 0003.5, annex A.2.
+const P256_KEY: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==";
+const SM2_KEY: &str = "MFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAECfnfMR5UIaFQ3X0WHkvFxnIXn60YM/wHa7CP81bzUCDM6kkM4md1pS3G6nGMwapgCu0F+/NeCEpmMvYHLamtEw==";
+
+#[test]
+fn signing_keys_become_what_the_log_says_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let pem = dir.path().join("eu.pem");
+    std::fs::write(
+        &pem,
+        format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n{}\n-----END PUBLIC KEY-----\n",
+            &P256_KEY[..64],
+            &P256_KEY[64..]
+        ),
+    )
+    .unwrap();
+    let text = format!(
+        "{HEAD}sources:\n- name: eu\n  signingKeys:\n  - file: {}\n    notBefore: 2026-01-01T00:00:00+08:00\n    notAfter: 2027-01-01T00:00:00Z\n  - key: {SM2_KEY}\n- name: us\n  signingKeys:\n  - key: {SM2_KEY}\n- name: none\n",
+        pem.display()
+    );
+    let keys = load(&text, &[]).unwrap().sender_keys;
+    let told: Vec<_> = keys
+        .iter()
+        .map(|key| (key.source.as_deref().unwrap(), key.key.as_str()))
+        .collect();
+    assert_eq!(told, [("eu", P256_KEY), ("eu", SM2_KEY), ("us", SM2_KEY)]);
+    let times = (keys[0].not_before.unwrap(), keys[0].not_after.unwrap());
+    assert_eq!(times.0.to_string(), "2025-12-31T16:00:00.000000Z");
+    assert_eq!(times.1.to_string(), "2027-01-01T00:00:00.000000Z");
+    assert_eq!((keys[1].not_before, keys[1].not_after), (None, None));
+}
+
+#[test]
+fn all_mistakes_in_signing_keys_are_named() {
+    let text = format!(
+        "{HEAD}sources:\n- name: eu\n  signingKeys:\n  - key: {SM2_KEY}\n  - key: {SM2_KEY}\n  - {{}}\n  - key: AAAA\n  - key: '?'\n  - file: /nonexistent.pem\n    notAfter: tomorrow\n  - key: {P256_KEY}\n    notBefore: 2027-01-01T00:00:00Z\n    notAfter: 2026-01-01T00:00:00Z\n"
+    );
+    let ConfigError(mistakes) = load(&text, &[]).unwrap_err();
+    let all = mistakes.join("\n");
+    for part in [
+        "twice",
+        "a file or a key",
+        "no P-256 or SM2",
+        "no base64",
+        "can't read /nonexistent.pem",
+        "tomorrow",
+        "never be valid",
+    ] {
+        assert!(all.contains(part), "{part} in {all}");
+    }
+    assert_eq!(mistakes.len(), 7, "{all}");
+    let many = "  - key: AAAA\n".repeat(9);
+    let text = format!("{HEAD}sources:\n- name: eu\n  signingKeys:\n{many}");
+    let error = load(&text, &[]).unwrap_err().to_string();
+    assert!(error.contains("over the limit"), "{error}");
 }
