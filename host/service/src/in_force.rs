@@ -206,7 +206,8 @@ impl Loaded {
     }
 
     fn is_of(&self, state: &LogState) -> bool {
-        state.in_force == Some(digest(&self.policies)) && state.history.snapshots() == self.snapshots
+        state.in_force == Some(digest(&self.policies))
+            && state.history.snapshots() == self.snapshots
     }
 }
 

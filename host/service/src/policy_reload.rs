@@ -190,12 +190,7 @@ impl PolicyReload {
         Ok((config, wanted))
     }
 
-    fn take(
-        &self,
-        turn: &mut Turn,
-        config: &Config,
-        wanted: Wanted,
-    ) -> Result<Ack, ChangeError> {
+    fn take(&self, turn: &mut Turn, config: &Config, wanted: Wanted) -> Result<Ack, ChangeError> {
         let ack = self.put_in_force(&wanted)?;
         turn.good = Wanted {
             snapshot: None,
@@ -265,7 +260,8 @@ impl PolicyReload {
                     turn.done = None;
                 }
                 let now_us = jiff::Timestamp::now().as_microsecond();
-                self.error.store(Some(Arc::new((now_us, error.to_string()))));
+                self.error
+                    .store(Some(Arc::new((now_us, error.to_string()))));
                 tracing::error!(%error, "the changed policies can't be used; what was in force stays");
             }
         }
