@@ -28,6 +28,7 @@ mod hash;
 pub mod json;
 mod key;
 mod note;
+mod policy_signature;
 mod proof;
 mod record;
 mod source;
@@ -46,6 +47,10 @@ pub use entry::{ENTRY_VERSION, Entry, EntryError, MAX_ENTRY_BYTES, Payload};
 pub use hash::{Hash, HashParseError, body_hash, sha256};
 pub use key::{KeyError, SignerKey, VerifierKey};
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, sign_note};
+pub use policy_signature::{
+    MAX_POLICY_SIGNATURE_BYTES, POLICY_SIGNATURE_HEADER, PolicySignature, PolicySignatureError,
+    PolicySigner, policy_message,
+};
 pub use proof::{ProofError, verify_consistency, verify_inclusion};
 pub use record::{
     BatchRecord, BodyCommitment, ErasureRecord, EventRecord, Finding, GapRecord, KeyRecord,

@@ -216,6 +216,10 @@ pub struct PolicyRecord {
     pub name: String,
     /// SHA-256 of the settings, canonical JSON, kept by this digest.
     pub settings: Hash,
+    /// Who signed it, where signatures are asked for: SHA-256 of the key's
+    /// SubjectPublicKeyInfo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<Hash>,
 }
 
 /// Limits of a guest.

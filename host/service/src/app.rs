@@ -18,6 +18,7 @@ use crate::listener::{Listener, bind};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::open::{OpenError, open};
+use crate::policy_reload::PolicyReload;
 use crate::published::Latest;
 use crate::queue::Queue;
 use crate::rate::Rates;
@@ -94,7 +95,7 @@ pub fn main() -> ExitCode {
         .build();
     let result = runtime
         .map_err(RunError::Serve)
-        .and_then(|runtime| runtime.block_on(run(config, args.accept_store_as_it_is)));
+        .and_then(|runtime| runtime.block_on(run(config, args)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -108,7 +109,7 @@ pub fn main() -> ExitCode {
 ///
 /// # Errors
 /// See [`RunError`].
-async fn run(mut config: Config, accept_store_as_it_is: bool) -> Result<(), RunError> {
+async fn run(mut config: Config, args: Args) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new());
     // Before the log: what is wrong here is told without touching it.
     let access = Arc::new(Access::new(&config)?);
@@ -120,7 +121,7 @@ async fn run(mut config: Config, accept_store_as_it_is: bool) -> Result<(), RunE
             Some(Arc::new(tls))
         }
     };
-    let opened = open(&config, accept_store_as_it_is, Arc::clone(&metrics))?;
+    let opened = open(&config, args.accept_store_as_it_is, Arc::clone(&metrics))?;
     let address = config.listen;
     let listen = |error| RunError::Listen { address, error };
     let (socket, address) = bind(address).await.map_err(listen)?;
@@ -177,6 +178,24 @@ async fn run(mut config: Config, accept_store_as_it_is: bool) -> Result<(), RunE
             .spawn(move || retention.run(&stop_expiring))
             .map_err(RunError::Serve)?;
     }
+    let policy_reload = Arc::new(PolicyReload::new(
+        args,
+        &config,
+        opened.wanted,
+        opened.engine,
+        Arc::clone(&opened.store),
+        Arc::clone(&opened.latest),
+        Arc::clone(&queue),
+        Arc::clone(&metrics),
+    ));
+    let (_stop_policies, stop_looking) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .name("policies".into())
+        .spawn({
+            let policy_reload = Arc::clone(&policy_reload);
+            move || policy_reload.run(&stop_looking)
+        })
+        .map_err(RunError::Serve)?;
     let published = opened.latest.load_full();
     tracing::info!(%address, origin = published.checkpoint.origin, size = published.size(), tls = tls.is_some(), "serving");
     // For scripts: with port 0 this is how they learn the address. Nobody has to listen.
@@ -223,7 +242,7 @@ async fn run(mut config: Config, accept_store_as_it_is: bool) -> Result<(), RunE
         queue: Arc::clone(&queue),
         tags: opened.tags,
         vkeys: opened.vkeys,
-        policies: opened.policies,
+        policy_reload,
         witnesses,
         metrics: Arc::clone(&metrics),
     });

@@ -140,13 +140,19 @@ impl<'a> Block<'a> {
         index
     }
 
-    /// Adds entries that put something in force, and keeps the values that they name.
-    pub(crate) fn put_in_force(&mut self, changes: Changes) -> Result<(), ChunkError> {
+    /// Takes up what this block puts in force: for its own seal and events already.
+    pub(crate) fn take_up(&mut self, changes: &Changes) {
+        for payload in &changes.entries {
+            self.state.history.put_in_force(payload);
+        }
+        if let Some(policies) = self.state.history.policies() {
+            self.state.in_force = Some(in_force::digest(policies));
+        }
+    }
+
+    /// Adds the entries that say so, and keeps the values that they name.
+    pub(crate) fn write_changes(&mut self, changes: Changes) -> Result<(), ChunkError> {
         for payload in changes.entries {
-            self.state.history.put_in_force(&payload);
-            if let Some(policies) = self.state.history.policies() {
-                self.state.in_force = Some(in_force::digest(policies));
-            }
             self.push(payload)?;
         }
         // The same module twice, or settings that were in force before: kept once.

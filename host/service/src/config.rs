@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditchain_log::{Checkpoint, Hash, WitnessPolicy, check_source_name};
+use auditchain_log::{Checkpoint, Hash, PolicySigner, WitnessPolicy, check_source_name};
 use clap::Parser;
 use serde::Deserialize;
 
@@ -39,7 +39,7 @@ const INTERVAL_RANGE: std::ops::RangeInclusive<Duration> =
 
 /// auditchaind: takes a Kubernetes cluster's audit events into a hash-chained Merkle
 /// log, has every event judged by WebAssembly policies, and acknowledges after fsync.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(
     version,
     after_help = "\
@@ -128,6 +128,10 @@ pub(crate) struct Config {
     pub(crate) admins: Vec<PersonConfig>,
     /// Policy files; empty: the built-in ones.
     pub(crate) policies: Vec<PathBuf>,
+    /// Whose signatures of policies count; empty: nobody needs to sign.
+    pub(crate) policy_signers: Vec<PolicySigner>,
+    /// Whether a policy that is not signed is refused.
+    pub(crate) require_signed_policies: bool,
     /// RBAC snapshot.
     pub(crate) rbac_snapshot: Option<PathBuf>,
     /// Who cosigns checkpoints.
@@ -244,6 +248,10 @@ struct ConfigFile {
     #[serde(default)]
     policies: Vec<PathBuf>,
     #[serde(default)]
+    policy_signers: Vec<String>,
+    #[serde(default)]
+    require_signed_policies: Option<bool>,
+    #[serde(default)]
     rbac_snapshot: Option<PathBuf>,
     #[serde(default)]
     witnesses: WitnessesFile,
@@ -325,6 +333,17 @@ impl Config {
             mistakes.push(mistake);
             None
         });
+        let policy_signers = file
+            .policy_signers
+            .iter()
+            .filter_map(|signer| match policy_signer(base, signer) {
+                Ok(signer) => Some(signer),
+                Err(mistake) => {
+                    mistakes.push(mistake);
+                    None
+                }
+            })
+            .collect();
         let config = Self {
             data: args.data.clone(),
             listen: args
@@ -342,6 +361,10 @@ impl Config {
             readers: file.readers,
             admins: file.admins,
             policies: file.policies.iter().map(|path| base.join(path)).collect(),
+            policy_signers,
+            require_signed_policies: file
+                .require_signed_policies
+                .unwrap_or(!file.policy_signers.is_empty()),
             rbac_snapshot: args
                 .rbac_snapshot
                 .clone()
@@ -449,6 +472,13 @@ impl Config {
         if self.inflight_bytes_max < self.body_bytes_max {
             mistakes.push("limits.inflightBytes: must be at least limits.bodyBytes, or the largest request never fits".into());
         }
+        if self.require_signed_policies && self.policy_signers.is_empty() {
+            mistakes
+                .push("requireSignedPolicies: name in policySigners whose signatures count".into());
+        }
+        if self.require_signed_policies && self.policies.is_empty() {
+            mistakes.push("requireSignedPolicies: name signed files in policies; those that are built in are not signed, copies of them can be".into());
+        }
         self.check_credentials(mistakes);
         let listens = [
             ("listen", Some(self.listen)),
@@ -515,6 +545,19 @@ impl Config {
             }
         }
     }
+}
+
+/// A key as it stands there, or in a file.
+fn policy_signer(base: &Path, signer: &str) -> Result<PolicySigner, String> {
+    if let Ok(signer) = PolicySigner::parse(signer) {
+        return Ok(signer);
+    }
+    let path = base.join(signer);
+    let text = crate::reload::read(&path).map_err(|error| {
+        format!("policySigners: {signer:?} is neither a public key nor a file of one: {error}")
+    })?;
+    PolicySigner::parse(&String::from_utf8_lossy(&text))
+        .map_err(|error| format!("policySigners: {}: {error}", path.display()))
 }
 
 impl TlsConfig {

@@ -102,8 +102,8 @@ pub(crate) fn find<'j>(
                     new.batches.push(NewBatch { job, batch, events });
                 }
             }
-            // What is erased need not be new: see `erase`.
-            Work::Erasure(_) => {}
+            // These need not be new: see `erase` and `in_force`.
+            Work::Erasure(_) | Work::InForce(_) => {}
             Work::Rejection {
                 source,
                 record,

@@ -1,32 +1,38 @@
-//! What verdicts are made with: policies, RBAC snapshots and sender keys. From the
-//! configuration's files to compiled guests, and to the entries that put them in force,
-//! so that anyone can run them again.
+//! What verdicts are made with, compiled: policies, RBAC snapshots and sender keys; the
+//! entries that put them in force, so that anyone can run them again; and which of the
+//! sets that were in force lately belongs to a state of the log.
 
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use auditchain_log::{
     Hash, KeyRecord, KeyState, LimitsRecord, Payload, PolicyRecord, RbacRecord, Timestamp, sha256,
 };
 use auditchain_sandbox::{
-    ENGINE_ID, Engine, History, ModuleRef, PoliciesInForce, PolicySet, PolicySpec, RbacSnapshot,
-    builtin_module, default_policies,
+    ENGINE_ID, Engine, History, PoliciesInForce, PolicySet, PolicySpec, RbacSnapshot,
 };
 use auditchain_store::{Store, StoreError, What};
 
-use crate::config::Config;
 use crate::open::OpenError;
+use crate::sequencer::{Ack, Job, Work};
 use crate::state::{LogState, damaged};
+use crate::wanted::Wanted;
 
-/// What the configuration wants in force, compiled, with what the log keeps of it.
+/// Sets that can be needed: the one before the block under way, that block's, and that
+/// of the block built on top of it.
+const SETS_MAX: usize = 3;
+
+/// What is wanted in force, compiled, with what the log keeps of it.
+#[derive(Debug)]
 pub(crate) struct InForce {
-    pub(crate) set: PolicySet,
-    pub(crate) policies: PoliciesInForce,
+    loaded: Arc<Loaded>,
+    /// The snapshots of the log that it was compiled for.
+    base: Vec<RbacRecord>,
     /// One that the log does not have in force yet.
     snapshot: Option<RbacRecord>,
     sender_keys: Vec<KeyRecord>,
     /// Modules, settings and the RBAC snapshot, by digest.
-    kept: Vec<(Hash, Vec<u8>)>,
+    pub(crate) kept: Vec<(Hash, Vec<u8>)>,
 }
 
 /// Entries that put something in force, with the values that they name.
@@ -36,53 +42,71 @@ pub(crate) struct Changes {
     pub(crate) kept: Vec<(Hash, Vec<u8>)>,
 }
 
+/// A compiled set, and what a log says that has it in force.
+#[derive(Debug)]
+struct Loaded {
+    set: PolicySet,
+    policies: PoliciesInForce,
+    snapshots: Vec<RbacRecord>,
+}
+
+/// The set in force, and those before it that a block which is lost brings back. What
+/// judges is always what the state has in force: nothing is judged by one set and
+/// recorded under another.
+#[derive(Debug)]
+pub(crate) struct PolicySets {
+    current: Arc<Loaded>,
+    /// The oldest first.
+    before: VecDeque<Arc<Loaded>>,
+}
+
 impl InForce {
-    /// Reads, compiles and prepares. A log that has an RBAC snapshot keeps it until there
-    /// is another one.
+    /// Compiles and prepares. A log that has an RBAC snapshot keeps it until there is
+    /// another one.
     ///
     /// # Errors
-    /// A file can't be read, or a policy is refused.
-    pub(crate) fn load(
-        config: &Config,
+    /// A policy is refused, or the store fails.
+    pub(crate) fn compile(
+        wanted: &Wanted,
         engine: &Engine,
-        history: &History,
+        base: &[RbacRecord],
         store: &impl Store,
         now_us: i64,
     ) -> Result<Self, OpenError> {
-        let specs = read_specs(config)?;
         let mut kept = Vec::new();
         let mut snapshots = Vec::new();
-        for record in history.snapshots() {
-            let bytes = value(store, &record.digest)?;
-            snapshots.push((record.from.as_micros(), bytes));
+        for record in base {
+            snapshots.push((record.clone(), value(store, &record.digest)?));
         }
-        let snapshot = match &config.rbac_snapshot {
-            Some(path) => new_snapshot(read(path)?, history, now_us),
-            None => None,
-        };
-        if let Some((record, bytes)) = &snapshot {
+        let snapshot = wanted.snapshot.as_ref();
+        let snapshot = snapshot.and_then(|bytes| new_snapshot(bytes, base, now_us));
+        if let (Some(record), Some(bytes)) = (&snapshot, &wanted.snapshot) {
             // What it pushes out is no longer in question.
-            let mut after = history.clone();
-            after.put_in_force(&Payload::Rbac(record.clone()));
+            let mut after = History::default();
+            for record in base.iter().chain([record]) {
+                after.put_in_force(&Payload::Rbac(record.clone()));
+            }
             let gone = snapshots.len() + 1 - after.snapshots().len();
             snapshots.drain(..gone);
-            snapshots.push((record.from.as_micros(), bytes.clone()));
+            snapshots.push((record.clone(), bytes.clone()));
             kept.push((record.digest, bytes.clone()));
         }
         let inputs: Vec<RbacSnapshot<'_>> = snapshots
             .iter()
-            .map(|(from, json)| RbacSnapshot {
-                in_force_from_us: *from,
+            .map(|(record, json)| RbacSnapshot {
+                in_force_from_us: record.from.as_micros(),
                 json,
             })
             .collect();
+        let specs: Vec<PolicySpec> = wanted.policies.iter().map(|p| p.spec.clone()).collect();
         let set = PolicySet::load(engine, &specs, &inputs).map_err(|error| OpenError::Policy {
             name: error.policy,
             reason: error.problem.to_string(),
         })?;
-        let policies = set.policies().iter().zip(&specs).map(|(policy, spec)| {
+        let policies = set.policies().iter().zip(&wanted.policies);
+        let policies = policies.map(|(policy, wanted)| {
             let (module, settings) = (Hash(policy.module_digest()), Hash(policy.settings_digest()));
-            kept.push((module, spec.module.to_vec()));
+            kept.push((module, wanted.spec.module.to_vec()));
             kept.push((settings, policy.settings().as_bytes().to_vec()));
             PolicyRecord {
                 limits: LimitsRecord::from(*policy.limits()),
@@ -90,6 +114,7 @@ impl InForce {
                 module,
                 name: policy.name().into(),
                 settings,
+                signer: wanted.signer,
             }
         });
         let policies = PoliciesInForce {
@@ -97,10 +122,14 @@ impl InForce {
             policies: policies.collect(),
         };
         Ok(Self {
-            set,
-            policies,
-            snapshot: snapshot.map(|(record, _)| record),
-            sender_keys: Vec::new(),
+            loaded: Arc::new(Loaded {
+                set,
+                policies,
+                snapshots: snapshots.into_iter().map(|(record, _)| record).collect(),
+            }),
+            base: base.to_vec(),
+            snapshot,
+            sender_keys: wanted.sender_keys.clone(),
             kept,
         })
     }
@@ -121,11 +150,8 @@ impl InForce {
                 changes.entries.push(Payload::Key(record.clone()));
             }
         }
-        if state.in_force != Some(digest(&self.policies)) {
-            changes.entries.push(Payload::Policy {
-                engine: self.policies.engine.clone(),
-                policies: self.policies.policies.clone(),
-            });
+        if state.in_force != Some(digest(&self.loaded.policies)) {
+            changes.entries.push(self.loaded.entry());
         }
         if let Some(snapshot) = &self.snapshot {
             changes.entries.push(Payload::Rbac(snapshot.clone()));
@@ -143,6 +169,95 @@ impl InForce {
     }
 }
 
+/// The change among the requests that counts: the last that was compiled for this state.
+/// Nothing, if that is in force already.
+pub(crate) fn find<'j>(
+    jobs: &'j [Job],
+    state: &LogState,
+    acks: &mut [Ack],
+) -> Option<(&'j InForce, Changes)> {
+    let mut last = None;
+    let mut asked = Vec::new();
+    for (job, waiting) in jobs.iter().enumerate() {
+        let Work::InForce(in_force) = &waiting.work else {
+            continue;
+        };
+        if in_force.base == state.history.snapshots() {
+            last = Some(&**in_force);
+            asked.push(job);
+        } else {
+            acks[job].outdated = true;
+        }
+    }
+    let last = last?;
+    let changes = last.changes(state);
+    for job in asked {
+        acks[job].accepted = changes.entries.len() as u64;
+    }
+    (!changes.entries.is_empty()).then_some((last, changes))
+}
+
+impl Loaded {
+    fn entry(&self) -> Payload {
+        Payload::Policy {
+            engine: self.policies.engine.clone(),
+            policies: self.policies.policies.clone(),
+        }
+    }
+
+    fn is_of(&self, state: &LogState) -> bool {
+        state.in_force == Some(digest(&self.policies)) && state.history.snapshots() == self.snapshots
+    }
+}
+
+impl PolicySets {
+    pub(crate) fn new(in_force: &InForce) -> Self {
+        Self {
+            current: Arc::clone(&in_force.loaded),
+            before: VecDeque::new(),
+        }
+    }
+
+    /// What judges.
+    pub(crate) fn current(&self) -> &PolicySet {
+        &self.current.set
+    }
+
+    /// From the block at hand on, this judges.
+    pub(crate) fn adopt(&mut self, in_force: &InForce) {
+        let before = std::mem::replace(&mut self.current, Arc::clone(&in_force.loaded));
+        self.before.push_back(before);
+        if self.before.len() == SETS_MAX {
+            self.before.pop_front();
+        }
+    }
+
+    /// Every block is on disk: only the last set is needed.
+    pub(crate) fn forget_earlier(&mut self) {
+        self.before.clear();
+    }
+
+    /// Has the set judge that this state, read back from the store, has in force; false
+    /// if none of them is that.
+    pub(crate) fn return_to(&mut self, state: &mut LogState) -> bool {
+        while !self.current.is_of(state) {
+            let Some(before) = self.before.pop_back() else {
+                return false;
+            };
+            self.current = before;
+        }
+        self.tell(state);
+        true
+    }
+
+    /// What a state that was read back doesn't have: the policies behind their digest.
+    pub(crate) fn tell(&self, state: &mut LogState) {
+        if self.current.is_of(state) {
+            state.history.put_in_force(&self.current.entry());
+        }
+    }
+}
+
 /// Names a policy set, with the engine that runs it.
 pub(crate) fn digest(policies: &PoliciesInForce) -> Hash {
     // Strings and numbers: serialising them can't fail.
@@ -150,50 +265,21 @@ pub(crate) fn digest(policies: &PoliciesInForce) -> Hash {
     sha256(&[&text])
 }
 
-fn read_specs(config: &Config) -> Result<Vec<PolicySpec>, OpenError> {
-    let mut specs = Vec::new();
-    for path in &config.policies {
-        let refuse = |reason: String| OpenError::Policy {
-            name: path.display().to_string(),
-            reason,
-        };
-        let text = String::from_utf8(read(path)?).map_err(|error| refuse(error.to_string()))?;
-        let base = path.parent().unwrap_or(Path::new(""));
-        let resolve = |module: &ModuleRef| match module {
-            ModuleRef::Builtin(_) => builtin_module(module),
-            ModuleRef::File(file) => std::fs::read(base.join(file)).map(Arc::from),
-        };
-        specs.push(
-            PolicySpec::from_yaml(&text, resolve).map_err(|error| refuse(error.to_string()))?,
-        );
-    }
-    if specs.is_empty() {
-        specs = default_policies();
-    }
-    Ok(specs)
-}
-
-/// The snapshot of the configuration, if it isn't the one in force.
-fn new_snapshot(bytes: Vec<u8>, history: &History, now_us: i64) -> Option<(RbacRecord, Vec<u8>)> {
+/// The snapshot that is wanted, if it isn't the one in force.
+fn new_snapshot(bytes: &[u8], base: &[RbacRecord], now_us: i64) -> Option<RbacRecord> {
+    let in_force = base.last();
+    let from_us = in_force.map_or(now_us, |last| now_us.max(last.from.as_micros()));
     let record = RbacRecord {
-        digest: sha256(&[&bytes]),
-        from: Timestamp::from_micros(now_us),
+        digest: sha256(&[bytes]),
+        from: Timestamp::from_micros(from_us),
         size: bytes.len() as u64,
     };
-    let in_force = history.snapshots().last();
-    let known = in_force.is_some_and(|in_force| in_force.digest == record.digest);
-    (!known).then_some((record, bytes))
+    let known = in_force.is_some_and(|last| last.digest == record.digest);
+    (!known).then_some(record)
 }
 
 fn value(store: &impl Store, digest: &Hash) -> Result<Vec<u8>, StoreError> {
     let name = format!("sha256/{digest}");
     let missing = || damaged(What::Blob(name.clone()), None);
     store.blob(&name)?.ok_or_else(missing)
-}
-
-fn read(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
-    std::fs::read(path).map_err(|error| OpenError::File {
-        path: path.clone(),
-        error,
-    })
 }

@@ -7,7 +7,8 @@
 //! seals) with `state`, `storer` (write, publish, answer), then `published` and the rest
 //! of `serve` (read). `witness` has others cosign what is published. `open` makes a running log of a data directory,
 //! `app` a service of it. Around it: `listener` (connections and their limits), `tls`,
-//! `auth` and `tokens` (who may do what), `reload` (files that change).
+//! `auth` and `tokens` (who may do what), `reload` (files that change), `wanted`,
+//! `policy_reload` and `in_force` (what verdicts are made with, and how it changes).
 
 mod alert;
 mod app;
@@ -25,6 +26,7 @@ mod listener;
 mod memory;
 mod metrics;
 mod open;
+mod policy_reload;
 mod problem;
 mod published;
 mod queue;
@@ -37,6 +39,7 @@ mod state;
 mod storer;
 mod tls;
 mod tokens;
+mod wanted;
 mod witness;
 
 pub use app::main;

@@ -124,7 +124,7 @@ pub(crate) struct ClosedLabels {
 /// A file that was read again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReloadLabels {
-    /// tls or tokens.
+    /// tls, tokens or policies.
     pub(crate) file: &'static str,
     /// ok or failed.
     pub(crate) outcome: &'static str,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use auditchain_log::{
-    Checkpoint, KeyRecord, KeyRole, KeyState, Note, NoteSignature, Payload, PolicyRecord,
-    SignerKey, TreeSize, root_at,
+    Checkpoint, KeyRecord, KeyRole, KeyState, Note, NoteSignature, Payload, SignerKey, TreeSize,
+    root_at,
 };
 use auditchain_sandbox::{Engine, EngineOptions};
 use auditchain_store::{Head, HeadFile, SledStore, Store, StoreError};
@@ -21,13 +21,14 @@ use auditchain_store::{Head, HeadFile, SledStore, Store, StoreError};
 use crate::block::BlockError;
 use crate::config::Config;
 use crate::decode::TagKey;
-use crate::in_force::{Changes, InForce};
+use crate::in_force::{Changes, InForce, PolicySets};
 use crate::keys::{self, KeysError};
 use crate::metrics::Metrics;
 use crate::published::{Latest, Published, PublishedTiles};
 use crate::sequencer::Sequencer;
 use crate::state::LogState;
 use crate::storer::{Publisher, Storer};
+use crate::wanted::Wanted;
 
 /// Where the key of the duplicate index is kept.
 const TAG_KEY_BLOB: &str = "tag-key";
@@ -104,8 +105,10 @@ pub(crate) struct Opened {
     pub(crate) tags: TagKey,
     /// The log's public keys.
     pub(crate) vkeys: Vec<String>,
-    /// The policies in force.
-    pub(crate) policies: Vec<PolicyRecord>,
+    /// What is in force, as the files say.
+    pub(crate) wanted: Wanted,
+    /// Compiles the next policies.
+    pub(crate) engine: Engine,
 }
 
 /// Opens the log of the configuration, or makes it.
@@ -122,7 +125,7 @@ pub(crate) fn open(
     let store = Arc::new(SledStore::open(&config.data)?);
     let (epoch, head) = store.acquire()?;
     let mut head_file = HeadFile::new(&config.data);
-    let (state, keys, tags) = match &head {
+    let (mut state, keys, tags) = match &head {
         Some(head) => {
             let tags = read_tag_key(&*store)?;
             let state = LogState::load(head, &tags, &*store)?;
@@ -170,8 +173,12 @@ pub(crate) fn open(
         }
     };
     let now_us = jiff::Timestamp::now().as_microsecond();
-    let in_force = InForce::load(config, &engine, &state.history, &*store, now_us)?;
+    let wanted = Wanted::read(config)?;
+    let base = state.history.snapshots();
+    let in_force = InForce::compile(&wanted, &engine, base, &*store, now_us)?;
     let changes = in_force.changes(&state);
+    let policies = PolicySets::new(&in_force);
+    policies.tell(&mut state);
     let latest = Arc::new(ArcSwap::from_pointee(Published::empty(&state.origin)));
     let LogKeys {
         in_use: keys,
@@ -188,7 +195,7 @@ pub(crate) fn open(
         epoch,
         last: latest.load_full(),
         state,
-        policies: in_force.set,
+        policies,
         vkeys: vkeys(&keys),
         keys,
         tags,
@@ -209,11 +216,12 @@ pub(crate) fn open(
             refuse_rollback(&sequencer, before, &head_file, accept_store_as_it_is)?;
         }
     }
-    if let Some(next) = next {
-        before = Some(rotate(&mut sequencer, next)?);
-    }
+    // First of all blocks: it is judged with what it puts in force.
     if !changes.entries.is_empty() {
         write_in_force(&mut sequencer, changes)?;
+    }
+    if let Some(next) = next {
+        before = Some(rotate(&mut sequencer, next)?);
     }
     head_file.write(latest.load().note.as_bytes())?;
     keys::finish(&config.data)?;
@@ -229,7 +237,8 @@ pub(crate) fn open(
         head_file,
         tags,
         vkeys,
-        policies: in_force.policies.policies,
+        wanted,
+        engine,
         sequencer,
     })
 }
@@ -437,7 +446,8 @@ fn write_in_force(sequencer: &mut Sequencer, changes: Changes) -> Result<(), Ope
             }
             block.state().keys = keys;
         }
-        block.put_in_force(changes)?;
+        block.take_up(&changes);
+        block.write_changes(changes)?;
         Ok(())
     })?;
     Ok(())

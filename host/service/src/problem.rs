@@ -72,7 +72,7 @@ impl Problem {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "Method not allowed",
-            "POST for /audit/{source} and /api/v1/erasures, GET for everything else",
+            "POST for /audit/{source}, /api/v1/erasures and /api/v1/policies/reload, PUT for /api/v1/rbac-snapshot, GET for everything else",
         )
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use auditchain_log::{
-    Checkpoint, EntryBundle, Hash, TILE_WIDTH, TileId, TileReader, TileRef, TreeEdge, TreeSize,
+    Checkpoint, EntryBundle, Hash, PolicyRecord, RbacRecord, TILE_WIDTH, TileId, TileReader,
+    TileRef, TreeEdge, TreeSize,
 };
 use auditchain_store::{Store, StoreError, What};
 
@@ -25,6 +26,10 @@ pub(crate) struct Published {
     pub(crate) time_us: i64,
     /// Newest stageTimestamp accepted, by source.
     pub(crate) watermarks: Vec<(String, i64)>,
+    /// The policies in force.
+    pub(crate) policies: Vec<PolicyRecord>,
+    /// The RBAC snapshots that events are judged by, the oldest first.
+    pub(crate) snapshots: Vec<RbacRecord>,
 }
 
 /// Where the newest [`Published`] is found.
@@ -47,6 +52,8 @@ impl Published {
             blocks: 0,
             time_us: 0,
             watermarks: Vec::new(),
+            policies: Vec::new(),
+            snapshots: Vec::new(),
         }
     }
 
@@ -63,6 +70,12 @@ impl Published {
                 .watermarks()
                 .map(|(source, us)| (source.to_owned(), us))
                 .collect(),
+            policies: state
+                .history
+                .policies()
+                .map(|in_force| in_force.policies.clone())
+                .unwrap_or_default(),
+            snapshots: state.history.snapshots().to_vec(),
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 use auditchain_log::{
     ErasureRecord, EventRecord, Payload, RejectionRecord, SealRecord, SignerKey, sign_note,
 };
-use auditchain_sandbox::{BlockVerdict, Finding, InOrder, PolicySet, record};
+use auditchain_sandbox::{BlockVerdict, Finding, InOrder, record};
 use auditchain_store::{AppendError, Epoch, EventParts, SledStore, Store as _, StoreError, What};
 use tokio::sync::oneshot;
 
@@ -22,6 +22,7 @@ use crate::block::{Block, BlockError, SealedBlock};
 use crate::decode::{Batch, TagKey};
 use crate::erase::{self, Erasure};
 use crate::fresh::{self, FreshError, New, NewBatch, NewRejection};
+use crate::in_force::{self, Changes, InForce, PolicySets};
 use crate::judge::Judge;
 use crate::memory::Held;
 use crate::open::signed_head;
@@ -68,12 +69,15 @@ pub(crate) enum Work {
     },
     /// Bodies to erase; the ranges lie in the published log.
     Erasure(ErasureRecord),
+    /// What verdicts are made with from the next block on.
+    InForce(Box<InForce>),
 }
 
 /// What became of a request. It is on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Ack {
-    /// Events written with a valid verdict; of an erasure, bodies erased.
+    /// Events written with a valid verdict; of an erasure, bodies erased; of a change of
+    /// what is in force, entries that say so.
     pub(crate) accepted: u64,
     /// Events written with an invalid one.
     pub(crate) rejected: u64,
@@ -81,6 +85,8 @@ pub(crate) struct Ack {
     pub(crate) duplicates: u64,
     /// Of those written, the ones without canonical form.
     pub(crate) undecodable: u64,
+    /// Nothing was changed: it was compiled for another state of the log.
+    pub(crate) outdated: bool,
     /// Size of the log that holds them.
     pub(crate) size: u64,
 }
@@ -104,7 +110,8 @@ pub(crate) struct Sequencer {
     pub(crate) state: LogState,
     /// The last block, as it was or will be published.
     pub(crate) last: Arc<Published>,
-    pub(crate) policies: PolicySet,
+    /// What judges the next block: what `state` has in force.
+    pub(crate) policies: PolicySets,
     pub(crate) keys: Vec<SignerKey>,
     /// Their public halves, as guests take them.
     pub(crate) vkeys: Vec<String>,
@@ -143,6 +150,7 @@ impl Sequencer {
             let mut jobs = queue.take(BOUNDS);
             if jobs.is_empty() {
                 self.settle()?;
+                self.policies.forget_earlier();
                 match queue.wait(BOUNDS) {
                     Some(waiting) => jobs = waiting,
                     None => return Ok(()),
@@ -242,6 +250,11 @@ impl Sequencer {
         let published = match head {
             Some(head) => {
                 self.state = LogState::load(&head, &self.tags, &*self.store)?;
+                // A change of what is in force is void with its block. None of the sets
+                // fits: a restart loads what the log says.
+                if !self.policies.return_to(&mut self.state) {
+                    return Err(damaged(What::Head, None));
+                }
                 // As it was signed then: a block that changed keys is signed by the old
                 // ones too.
                 signed_head(&head, self).ok_or_else(|| damaged(What::Head, None))?
@@ -269,11 +282,20 @@ impl Sequencer {
         } = fresh::find(jobs, &self.state.dedup, &self.tags, &*self.store, stored)?;
         let mut acks: Vec<Ack> = duplicates.into_iter().map(Ack::of_duplicates).collect();
         let erasures = erase::find(jobs, &*self.store)?;
-        if batches.is_empty() && rejections.is_empty() && erasures.is_empty() {
+        let change = in_force::find(jobs, &self.state, &mut acks);
+        let nothing_new = batches.is_empty() && rejections.is_empty();
+        if nothing_new && erasures.is_empty() && change.is_none() {
             return Ok(Built::Nothing(acks));
         }
-        // 2. The policies judge the new events together with the last block's seal.
+        // 2. The policies judge the new events together with the last block's seal. What
+        //    this block puts in force judges it already.
         let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond())?;
+        let mut changes = Changes::default();
+        if let Some((in_force, entries)) = change {
+            changes = entries;
+            block.take_up(&changes);
+            self.policies.adopt(in_force);
+        }
         let started = Instant::now();
         let records: Vec<EventRecord> = batches
             .iter()
@@ -281,16 +303,18 @@ impl Sequencer {
             .map(|new| EventRecord::from_view(&new.view))
             .collect();
         let judge = Judge {
-            policies: &self.policies,
+            policies: self.policies.current(),
             seal: &self.last,
             vkeys: &self.vkeys,
         };
         let judged = judge.judge(&mut block, &batches, &records);
         let verify = &self.publisher.metrics.verify;
         verify.observe(started.elapsed().as_secs_f64());
-        // 3. The last block's seal first, then the entries in the order of arrival.
+        // 3. The last block's seal first, then what is put in force, then the entries in
+        //    the order of arrival.
         let mut alerts = Alerts::default();
         write_seal(&mut block, &self.last, &judged.block, &mut alerts)?;
+        block.write_changes(changes)?;
         write_batches(
             &mut block,
             &batches,
@@ -333,7 +357,7 @@ impl Sequencer {
         let mut alerts = Alerts::default();
         let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond())?;
         let judge = Judge {
-            policies: &self.policies,
+            policies: self.policies.current(),
             seal: &self.last,
             vkeys: &self.vkeys,
         };
@@ -481,7 +505,7 @@ impl Job {
         match &self.work {
             Work::Batch(batch) => (batch.len().max(1), batch.size().max(1)),
             Work::Rejection { body, .. } => (1, body.len().max(1)),
-            Work::Erasure(_) => (1, 1),
+            Work::Erasure(_) | Work::InForce(_) => (1, 1),
         }
     }
 }
@@ -493,7 +517,10 @@ impl Work {
             Self::Batch(batch) => &batch.source,
             Self::Rejection { source, .. } => source,
             // No source has this name.
-            Self::Erasure(_) => "",
+            Self::Erasure(_) | Self::InForce(_) => "",
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,6 +247,7 @@ impl<'h> Builder<'h> {
             module,
             name: "ordering".into(),
             settings,
+            signer: None,
         };
         self.push(
             Payload::Policy {

@@ -79,6 +79,7 @@ fn one_of_each_kind() -> Vec<Entry> {
                 module: sha256(&[]),
                 name: "a".into(),
                 settings: sha256(&[]),
+                signer: Some(sha256(&[])),
             }],
         },
         Payload::Rbac(RbacRecord {

@@ -27,7 +27,10 @@ const BODIES_ENTRIES_MAX: u64 = 4096;
 /// Bytes of bodies after which such an answer ends.
 const BODIES_BYTES_MAX: usize = 8 << 20;
 
-pub(super) async fn status(State(app): Shared) -> Json<Value> {
+pub(super) async fn status(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+) -> Json<Value> {
     let published = app.latest.load();
     let time = |us| Timestamp::from_micros(us).to_string();
     let sources: Vec<Value> = published
@@ -43,7 +46,9 @@ pub(super) async fn status(State(app): Shared) -> Json<Value> {
         "blocks": published.blocks,
         "time": time(published.time_us),
         "keys": app.vkeys,
-        "policies": app.policies,
+        "policies": published.policies,
+        "policyError": app.policy_reload.error(app.access.authorize_admin(&caller).is_ok()),
+        "rbacSnapshot": published.snapshots.last(),
         "sources": sources,
         "witnesses": app.witnesses.as_ref().map(|witnesses| witnesses.status()),
     }))

@@ -7,18 +7,18 @@ mod api;
 mod body;
 mod erasures;
 mod ingest;
+mod policies;
 mod tiles;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use auditchain_log::PolicyRecord;
 use auditchain_store::{SledStore, StoreError};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use tokio::sync::{Semaphore, watch};
 
@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::decode::TagKey;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, RequestLabels};
+use crate::policy_reload::PolicyReload;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::published::{Latest, Published};
 use crate::queue::Queue;
@@ -60,8 +61,8 @@ pub(crate) struct App {
     pub(crate) tags: TagKey,
     /// The log's public keys.
     pub(crate) vkeys: Vec<String>,
-    /// The policies in force.
-    pub(crate) policies: Vec<PolicyRecord>,
+    /// Changes what is in force.
+    pub(crate) policy_reload: Arc<PolicyReload>,
     /// Who cosigns, if anyone.
     pub(crate) witnesses: Option<Arc<Witnesses>>,
     /// Where no sources are configured: those that have sent.
@@ -92,6 +93,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/bodies", get(api::bodies))
         .route("/api/v1/blobs/sha256/{digest}", get(api::blob))
         .route("/api/v1/erasures", post(erasures::post))
+        .route("/api/v1/policies/reload", post(policies::reload))
+        .route("/api/v1/rbac-snapshot", put(policies::put_snapshot))
         .route("/api/v1/proof/inclusion", get(api::inclusion))
         .route("/api/v1/proof/consistency", get(api::consistency));
     if app.config.admin_listen.is_none() {
