@@ -220,6 +220,23 @@ pub struct PolicyRecord {
     /// SubjectPublicKeyInfo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<Hash>,
+    /// Its guest is not run: it failed on everything for long. Each subject gets the
+    /// finding `policy-error/suspended`.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub suspended: bool,
+}
+
+impl PolicyRecord {
+    /// Whether both are the same policy, suspended or not.
+    #[must_use]
+    pub fn is_same_policy(&self, other: &Self) -> bool {
+        let suspended = self.suspended;
+        *self
+            == Self {
+                suspended,
+                ..other.clone()
+            }
+    }
 }
 
 /// Limits of a guest.

@@ -3,13 +3,13 @@
 //! An answer that breaks the contract anywhere is refused as a whole: a guest that
 //! points at a rule or an event that is not there cannot be trusted about the rest.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
-    Failure, Finding, LoadedPolicy, Mode, Severity,
+    BlockInput, Failure, FailureKind, Finding, LoadedPolicy, Mode, Severity,
     bindings::auditchain::verifier::types::{Subject, Verdict},
     instance::cut,
-    slice::SliceTables,
+    slice::{SliceTables, index},
 };
 
 /// Verdicts of one guest about one subject. A leaf has room for 32 findings, of
@@ -57,28 +57,26 @@ impl Answer {
     /// subject that it should have judged.
     pub(crate) fn of_failure(
         policy: &LoadedPolicy,
-        slice: &SliceTables<'_>,
+        subjects: &Subjects<'_>,
         failure: &Failure,
     ) -> Self {
         let finding = Finding {
             policy: policy.name.clone(),
             rule: Arc::from(failure.kind.rule()),
-            severity: Severity::High,
+            severity: match failure.kind {
+                // Told once, when it was suspended.
+                FailureKind::Suspended => Severity::Medium,
+                _ => Severity::High,
+            },
             valid: policy.mode == Mode::Observe,
             reason: failure.to_string(),
             sig: None,
         };
-        let events: Vec<_> = slice
-            .event_indexes()
-            .map(|event| (event, finding.clone()))
-            .collect();
-        let batches: Vec<_> = slice
-            .batches
-            .iter()
-            .map(|batch| (*batch, finding.clone()))
-            .collect();
+        let of = |subject: u32| (subject, finding.clone());
+        let events: Vec<_> = subjects.events.clone().map(of).collect();
+        let batches: Vec<_> = subjects.batches.iter().copied().map(of).collect();
         // Something must say it, even where there is nothing but the block.
-        let about_block = slice.has_seal || events.is_empty() && batches.is_empty();
+        let about_block = subjects.has_seal || events.is_empty() && batches.is_empty();
         Self {
             block: Vec::from_iter(about_block.then_some(finding)),
             batches,
@@ -91,6 +89,31 @@ impl Answer {
         self.block.append(&mut later.block);
         self.batches.append(&mut later.batches);
         self.events.append(&mut later.events);
+    }
+}
+
+/// What a guest is asked about. Indexes are the block's.
+pub(crate) struct Subjects<'s> {
+    pub(crate) events: Range<u32>,
+    pub(crate) batches: std::borrow::Cow<'s, [u32]>,
+    pub(crate) has_seal: bool,
+}
+
+impl<'s> Subjects<'s> {
+    pub(crate) fn of_slice(slice: &'s SliceTables<'_>) -> Self {
+        Self {
+            events: slice.event_indexes(),
+            batches: (&slice.batches).into(),
+            has_seal: slice.has_seal,
+        }
+    }
+
+    pub(crate) fn of_block(block: &BlockInput<'_>) -> Self {
+        Self {
+            events: 0..index(block.events.len()),
+            batches: (0..index(block.batches.len())).collect(),
+            has_seal: block.previous_seal.is_some(),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Everything that could make two machines disagree about a verdict is fixed here
 //! and not an option: NaN bits, relaxed SIMD, the wasm features, the size of a
 //! stack. Options change only how fast and on how many threads.
+//! Where a stack overflows depends on the machine code besides, so the
+//! processor's architecture is part of [`ENGINE_ID`].
 //!
 //! **Fuel decides, time does not.** A guest is cut off when its fuel is used up,
 //! which is the same everywhere. The epoch deadline only keeps a service alive if
@@ -28,8 +30,15 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// What a verdict can depend on besides module, settings and input: where fuel, memory
 /// and stack run out, which another version of the engine counts otherwise. It is in the
 /// log, so that who runs it again knows whether to expect the same of guests that ran
-/// out. Changes with wasmtime's version and with `config` below.
-pub const ENGINE_ID: &str = "wasmtime-48/1";
+/// out. Changes with wasmtime's version, with `config` below, and with how often a guest
+/// that fails is run again.
+pub const ENGINE_ID: &str = if cfg!(target_arch = "x86_64") {
+    "wasmtime-48/2-x86_64"
+} else if cfg!(target_arch = "aarch64") {
+    "wasmtime-48/2-aarch64"
+} else {
+    "wasmtime-48/2-other"
+};
 
 /// A worker's stack: the guest's and the host's below and above it.
 const WORKER_STACK_BYTES: usize = 4 << 20;
@@ -57,6 +66,9 @@ pub struct EngineOptions {
     pub workers: NonZeroUsize,
     /// When a call of a guest is ended whatever its fuel says.
     pub backstop: Duration,
+    /// Whether instances come from a pool that is set up once: quick to start. Without
+    /// it each gets memory of its own from the system, for a program that runs few.
+    pub pooled: bool,
 }
 
 impl Default for EngineOptions {
@@ -65,6 +77,7 @@ impl Default for EngineOptions {
             workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             // Several times what MAX_FUEL takes on a slow machine.
             backstop: Duration::from_secs(60),
+            pooled: true,
         }
     }
 }
@@ -105,7 +118,7 @@ impl Engine {
         let workers = options.workers.get().min(MAX_WORKERS);
         // One more, so that loading a policy set does not wait for a block.
         let slots = workers + 1;
-        let wasmtime = wasmtime::Engine::new(&config(slots))
+        let wasmtime = wasmtime::Engine::new(&config(options.pooled.then_some(slots)))
             .map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let helpers = match workers - 1 {
             0 => None,
@@ -197,7 +210,34 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-fn config(slots: usize) -> Config {
+fn config(pooled_slots: Option<usize>) -> Config {
+    let mut config = Config::new();
+    config
+        // Of what is on by default, guests need neither; each would ask for limits of
+        // its own.
+        .wasm_multi_memory(false)
+        .wasm_memory64(false)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_wide_arithmetic(true)
+        .concurrency_support(false)
+        // Guests are stripped: a trace would cost time and name nothing.
+        .wasm_backtrace_max_frames(None);
+    match pooled_slots {
+        Some(slots) => config
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)))
+            .memory_init_cow(true),
+        None => config
+            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+            .memory_init_cow(false),
+    };
+    config
+}
+
+fn pool(slots: usize) -> PoolingAllocationConfig {
     // Bounded by MAX_WORKERS + 1.
     let slots = u32::try_from(slots).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
@@ -217,21 +257,7 @@ fn config(slots: usize) -> Config {
         .table_keep_resident(MAX_TABLE_ELEMENTS * size_of::<usize>())
         .max_unused_warm_slots(slots)
         .pagemap_scan(wasmtime::Enabled::Auto);
-
-    let mut config = Config::new();
-    config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .memory_init_cow(true)
-        .consume_fuel(true)
-        .epoch_interruption(true)
-        .max_wasm_stack(WASM_STACK_BYTES)
-        .cranelift_nan_canonicalization(true)
-        .relaxed_simd_deterministic(true)
-        .wasm_wide_arithmetic(true)
-        .concurrency_support(false)
-        // Guests are stripped: a trace would cost time and name nothing.
-        .wasm_backtrace_max_frames(None);
-    config
+    pool
 }
 
 /// Advances the epoch until the engine is gone.

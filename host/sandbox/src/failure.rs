@@ -23,6 +23,8 @@ pub enum FailureKind {
     ConfigureRefused,
     /// The service's backstop ended it. Not reproducible.
     Timeout,
+    /// It was not run: its policy is suspended, as the log says.
+    Suspended,
     /// The host could not run it. Not reproducible.
     Host,
 }
@@ -39,6 +41,7 @@ impl FailureKind {
             Self::BadOutput => "policy-error/bad-output",
             Self::ConfigureRefused => "policy-error/configure-refused",
             Self::Timeout => "policy-error/timeout",
+            Self::Suspended => "policy-error/suspended",
             Self::Host => "policy-error/host",
         }
     }
@@ -60,6 +63,7 @@ impl fmt::Display for FailureKind {
             Self::BadOutput => "bad output",
             Self::ConfigureRefused => "configuration refused",
             Self::Timeout => "ended by the service's backstop",
+            Self::Suspended => "suspended",
             Self::Host => "the host could not run it",
         })
     }
@@ -81,6 +85,14 @@ impl Failure {
             kind,
             detail: detail.into(),
         }
+    }
+
+    /// In place of a guest that is not run.
+    pub(crate) fn suspended() -> Self {
+        Self::new(
+            FailureKind::Suspended,
+            "its guest failed on everything and is not run any more",
+        )
     }
 
     pub(crate) fn bad_output(detail: impl Into<String>) -> Self {

@@ -15,6 +15,8 @@ use crate::{
     state::{MAX_LOG_LINE_BYTES, State},
 };
 
+/// What the interfaces' names begin with, of whatever version.
+pub(crate) const PACKAGE: &str = "auditchain:verifier/";
 /// The interface that [`link`] offers.
 pub(crate) const HOST_INTERFACE: &str = "auditchain:verifier/host@1.0.0";
 /// The interface of types only; it needs nothing from the host.

@@ -12,7 +12,7 @@ use crate::{
     Description, DescriptionError, Engine, Failure, FailureKind, LimitsError, LoadedPolicy,
     PolicySpec, RbacSnapshot,
     bindings::VerifierPre,
-    imports::{self, BODY_FUNCTION, HOST_INTERFACE, TYPES_INTERFACE},
+    imports::{self, BODY_FUNCTION, HOST_INTERFACE, PACKAGE, TYPES_INTERFACE},
     instance::{Grant, Instance, cut},
     limits::MAX_MEMORY_BYTES,
     spec::{MAX_POLICY_NAME_BYTES, is_policy_name},
@@ -76,6 +76,12 @@ pub enum LoadProblem {
     /// A core module.
     #[error("its module is a core WebAssembly module; a guest is a component")]
     CoreModule,
+    /// Machine code that an engine compiled before.
+    #[error(
+        "its module is precompiled machine code, which is never run; give the component \
+         that it was made from"
+    )]
+    Precompiled,
     /// Not a component that this engine compiles.
     #[error("its module is no valid component: {0}")]
     Invalid(String),
@@ -85,6 +91,12 @@ pub enum LoadProblem {
          WASI, no clock, no randomness"
     )]
     Import(String),
+    /// It was made for another version of the contract.
+    #[error(
+        "its module imports {0:?}; this program runs guests of {HOST_INTERFACE:?}: build it \
+         against that version"
+    )]
+    Version(String),
     /// It lacks a function of the contract.
     #[error("its module does not export {0:?}, as world auditchain:verifier/verifier@1.0.0 asks")]
     MissingExport(&'static str),
@@ -145,13 +157,14 @@ pub(crate) fn load(
         name,
         module_digest,
         settings_digest: Sha256::digest(&settings).into(),
-        settings,
+        settings: settings.into(),
         mode: spec.mode,
         limits: spec.limits,
-        description,
+        description: Arc::new(description),
         reads_bodies,
         guest,
-        prepared,
+        prepared: prepared.into(),
+        suspended: false,
     };
     try_configure(engine, &policy)?;
     Ok(policy)
@@ -199,9 +212,10 @@ pub(crate) fn compile(engine: &Engine, module: &[u8]) -> Result<Component, LoadP
     if module.len() > MAX_MODULE_BYTES {
         return Err(LoadProblem::ModuleTooLarge(module.len()));
     }
-    if wasmtime::Engine::detect_precompiled(module).is_none()
-        && module.get(4..8) == Some(&[1, 0, 0, 0])
-    {
+    if wasmtime::Engine::detect_precompiled(module).is_some() {
+        return Err(LoadProblem::Precompiled);
+    }
+    if module.get(4..8) == Some(&[1, 0, 0, 0]) {
         return Err(LoadProblem::CoreModule);
     }
     Component::new(engine.wasmtime(), module)
@@ -217,6 +231,9 @@ fn check_imports(engine: &Engine, component: &Component) -> Result<bool, LoadPro
             (TYPES_INTERFACE, _) => {}
             (HOST_INTERFACE, ComponentItem::ComponentInstance(host)) => {
                 reads_bodies = host.get_export(engine, BODY_FUNCTION).is_some();
+            }
+            _ if name.starts_with(PACKAGE) => {
+                return Err(LoadProblem::Version(cut(name.to_owned())));
             }
             _ => return Err(LoadProblem::Import(cut(name.to_owned()))),
         }

@@ -16,18 +16,20 @@ pub struct PolicySet {
     policies: Vec<LoadedPolicy>,
 }
 
-/// A policy whose guest is compiled and prepared.
+/// A policy whose guest is compiled and prepared. Clones share what is large.
+#[derive(Clone)]
 pub struct LoadedPolicy {
     pub(crate) name: Arc<str>,
     pub(crate) module_digest: [u8; 32],
-    pub(crate) settings: String,
+    pub(crate) settings: Arc<str>,
     pub(crate) settings_digest: [u8; 32],
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
-    pub(crate) description: Description,
+    pub(crate) description: Arc<Description>,
     pub(crate) reads_bodies: bool,
     pub(crate) guest: VerifierPre<State>,
-    pub(crate) prepared: Vec<u8>,
+    pub(crate) prepared: Arc<[u8]>,
+    pub(crate) suspended: bool,
 }
 
 impl PolicySet {
@@ -63,6 +65,22 @@ impl PolicySet {
             engine: engine.clone(),
             policies,
         })
+    }
+
+    /// The same set, in which the policies of these names, and no others, are suspended:
+    /// their guests are not run, and every subject gets the finding
+    /// [`FailureKind::Suspended`](crate::FailureKind::Suspended), invalid where the policy
+    /// enforces. Compiles nothing.
+    #[must_use]
+    pub fn suspend(&self, is_suspended: impl Fn(&str) -> bool) -> Self {
+        let policies = self.policies.iter().map(|policy| LoadedPolicy {
+            suspended: is_suspended(&policy.name),
+            ..policy.clone()
+        });
+        Self {
+            engine: self.engine.clone(),
+            policies: policies.collect(),
+        }
     }
 
     /// The policies, in their order.
@@ -117,6 +135,12 @@ impl LoadedPolicy {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether its guest is left out: see [`PolicySet::suspend`].
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
     }
 
     /// What its guest says of itself, the rules included.

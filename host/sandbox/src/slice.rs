@@ -369,6 +369,6 @@ fn string_bytes(view: &EventView<'_>) -> usize {
 
 /// A count of things in memory that each take several bytes; 2^32 of them would
 /// be refused by the guest's memory limit long before.
-fn index(len: usize) -> u32 {
+pub(crate) fn index(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

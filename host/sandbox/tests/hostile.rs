@@ -10,7 +10,11 @@ use auditchain_sandbox::{
     MAX_LOG_LINES, MAX_TEXT_BYTES, Mode, PolicySet, PolicySpec, PreviousSeal, Severity,
     SignatureAlgorithm,
 };
-use common::{block, engine, events, hostile, load, view};
+use common::{
+    block, engine, events, hostile, load,
+    raw::{Raw, VERDICT},
+    view,
+};
 
 /// Judges three events with the policy and a well-behaved one beside it.
 fn judge_three(spec: PolicySpec) -> BlockVerdict {
@@ -33,8 +37,20 @@ fn of<'a>(verdict: &'a BlockVerdict, policy: &str) -> impl Iterator<Item = &'a (
 
 /// The reason is the same for all events, on which it failed.
 fn assert_fails(behaviour: &str, kind: FailureKind, detail: &str) {
+    assert_spec_fails(hostile("bad", behaviour), behaviour, kind, detail);
+}
+
+fn assert_raw_fails(raw: &Raw, kind: FailureKind, detail: &str) {
+    let spec = PolicySpec {
+        module: raw.component().into(),
+        ..hostile("bad", "")
+    };
+    assert_spec_fails(spec, detail, kind, detail);
+}
+
+fn assert_spec_fails(spec: PolicySpec, behaviour: &str, kind: FailureKind, detail: &str) {
     let started = Instant::now();
-    let verdict = judge_three(hostile("bad", behaviour));
+    let verdict = judge_three(spec);
     let findings: Vec<_> = of(&verdict, "bad").collect();
     assert_eq!(findings.len(), 3, "{behaviour}: one finding an event");
     for (expected, (event, finding)) in (0..).zip(findings) {
@@ -398,4 +414,125 @@ fn batches_and_the_seal_go_with_their_slice() {
     let events: Vec<_> = of(&verdict, "every").map(|(event, _)| *event).collect();
     assert_eq!(events, [0, 1, 2, 3]);
     let _ = engine();
+}
+
+#[test]
+fn endless_tables_meet_their_limit() {
+    let raw = Raw {
+        verify: |i| {
+            i.loop_(wasm_encoder::BlockType::Empty);
+            i.ref_null(wasm_encoder::HeapType::FUNC).i32_const(1_000);
+            i.table_grow(0).drop().br(0).end();
+        },
+        ..Raw::default()
+    };
+    assert_raw_fails(&raw, FailureKind::MemoryLimit, "the limit is 20000");
+}
+
+#[test]
+fn lying_pointers_and_lengths_are_refused() {
+    let bad = FailureKind::BadOutput;
+    let list = |at, len| Raw {
+        list: [at, len],
+        ..Raw::default()
+    };
+    assert_raw_fails(&list(u32::MAX - 15, 1), bad, "out of bounds");
+    assert_raw_fails(&list(VERDICT as u32, u32::MAX), bad, "");
+    assert_raw_fails(&list(VERDICT as u32 + 1, 1), bad, "aligned");
+    let at = |list_at| Raw {
+        list_at,
+        ..Raw::default()
+    };
+    assert_raw_fails(&at(-8), bad, "out of bounds");
+    assert_raw_fails(&at(3), bad, "aligned");
+    let reason = |reason| Raw {
+        reason,
+        reason_bytes: b"\xff\xfe".to_vec(),
+        ..Raw::default()
+    };
+    assert_raw_fails(&reason([u32::MAX, 1]), bad, "out of bounds");
+    assert_raw_fails(&reason([2_048, 2]), bad, "utf-8");
+    let tag = Raw {
+        subject_tag: 7,
+        ..Raw::default()
+    };
+    assert_raw_fails(&tag, bad, "");
+}
+
+/// A guest that fails on each of many slices.
+fn costs_of(behaviour: &str) -> BlockVerdict {
+    let spec = PolicySpec {
+        limits: Limits {
+            fuel_base: 1_000_000,
+            fuel_per_event: 1_000,
+            slice_events: 16,
+            ..Limits::default()
+        },
+        ..hostile("bad", behaviour)
+    };
+    let ids: Vec<_> = (0..320)
+        .map(|n| if n % 16 == 5 { "bad".into() } else { n.to_string() })
+        .collect();
+    let views: Vec<EventView<'_>> = ids.iter().map(|id| view(id)).collect();
+    let events = events(&views);
+    let judge = |workers: usize| {
+        let engine = Engine::new(&EngineOptions {
+            workers: workers.try_into().expect("some"),
+            ..EngineOptions::default()
+        })
+        .expect("an engine");
+        let set = PolicySet::load(&engine, std::slice::from_ref(&spec), &[]).expect("loads");
+        set.judge(&block(&events))
+    };
+    let (one, three) = (judge(1), judge(3));
+    assert!(one.same_findings(&three));
+    assert_eq!(one.failures, three.failures);
+    assert_eq!(one.costs[0].fuel, three.costs[0].fuel);
+    one
+}
+
+#[test]
+fn reruns_have_one_budget_a_policy_and_block() {
+    // All 20 slices fail, and all that is run again: 12 halvings.
+    let spinning = costs_of("spin");
+    assert_eq!(spinning.costs[0].instances, 20 + 2 * 12);
+    assert_eq!(spinning.events.len(), 320);
+    assert!(spinning.events.iter().all(|(_, finding)| !finding.valid));
+    // One event of each slice: four halvings find it, for the first eight slices.
+    let picky = costs_of("trap-on-bad");
+    assert_eq!(picky.costs[0].instances, 20 + 2 * 32);
+    let refused = picky.events.iter().filter(|(_, finding)| !finding.valid);
+    assert_eq!(refused.count(), 8 + 12 * 16);
+}
+
+#[test]
+fn a_suspended_policy_is_not_run() {
+    for (mode, valid) in [(Mode::Enforce, false), (Mode::Observe, true)] {
+        let bad = PolicySpec {
+            mode,
+            ..hostile("bad", "spin")
+        };
+        let set = load(&[bad, hostile("good", "")]).expect("load");
+        let suspended = set.suspend(|name| name == "bad");
+        let is_suspended = |set: &PolicySet| set.policies()[0].is_suspended();
+        assert!(is_suspended(&suspended) && !is_suspended(&set));
+        let views = ["a", "b"].map(view);
+        let events = events(&views);
+        let verdict = suspended.judge(&block(&events));
+        assert_eq!((verdict.costs[0].instances, verdict.costs[0].fuel), (0, 0));
+        let rules: Vec<_> = verdict
+            .events
+            .iter()
+            .map(|(event, f)| (*event, &*f.rule, f.valid))
+            .collect();
+        let rule = "policy-error/suspended";
+        let expected = [(0, rule, valid), (0, "seen", true), (1, rule, valid), (1, "seen", true)];
+        assert_eq!(rules, expected);
+        assert!(verdict.is_reproducible());
+        // Nothing but the block: it says so too.
+        assert_eq!(&*suspended.judge(&block(&[])).block[0].rule, rule);
+        // And back.
+        let again = suspended.suspend(|_| false).judge(&block(&events));
+        assert!(again.same_findings(&set.judge(&block(&events))));
+    }
 }

@@ -8,12 +8,12 @@ use auditchain_sandbox::{
     FailureKind, Limits, LimitsError, LoadProblem, MAX_MODULE_BYTES, MAX_POLICIES,
     MAX_RBAC_SNAPSHOT_BYTES, MAX_SETTINGS_BYTES, MAX_TEXT_BYTES, PolicySet, PolicySpec,
 };
-use common::{engine, hostile, hostile_module, load, recorded::snapshot};
+use common::{engine, hostile, hostile_module, load, raw, raw::Raw, recorded::snapshot};
 use wasm_encoder::{
     Alias, CanonicalFunctionSection, CodeSection, Component, ComponentAliasSection,
     ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentTypeRef,
     ComponentTypeSection, ExportKind, ExportSection, Function, FunctionSection, InstanceSection,
-    InstanceType, Module, ModuleSection, PrimitiveValType, TypeSection,
+    InstanceType, MemorySection, MemoryType, Module, ModuleSection, PrimitiveValType, TypeSection,
 };
 
 /// The problem of a set of one policy.
@@ -145,13 +145,22 @@ fn another_world_is_refused_by_the_name_of_what_is_wrong() {
     for name in [
         "wasi:cli/environment@0.2.0",
         "wasi:clocks/wall-clock@0.2.0",
-        "auditchain:verifier/host@2.0.0",
-        "auditchain:verifier/other@1.0.0",
     ] {
         assert_eq!(
             with_module(importing(name)),
             LoadProblem::Import(name.into())
         );
+    }
+    for name in [
+        "auditchain:verifier/host@2.0.0",
+        "auditchain:verifier/host@1.1.0",
+        "auditchain:verifier/types@1.1.0",
+        "auditchain:verifier/other@1.0.0",
+    ] {
+        let problem = with_module(importing(name));
+        assert_eq!(problem, LoadProblem::Version(name.into()));
+        let text = problem.to_string();
+        assert!(text.contains("runs guests of \"auditchain:verifier/host@1.0.0\""), "{text}");
     }
     // A function where only interfaces are offered.
     assert_eq!(
@@ -310,4 +319,125 @@ fn settings_are_canonical() {
         again.policies()[0].settings_digest()
     );
     assert_eq!(policy.module_digest(), again.policies()[0].module_digest());
+}
+
+/// A component with a core module of these memories.
+fn with_memories(memories: &[MemoryType]) -> LoadProblem {
+    let mut section = MemorySection::new();
+    memories.iter().for_each(|memory| drop(section.memory(*memory)));
+    let mut module = Module::new();
+    module.section(&section);
+    let mut component = Component::new();
+    component.section(&ModuleSection(&module));
+    with_module(component.finish())
+}
+
+fn assert_invalid(problem: &LoadProblem, says: &str) {
+    let LoadProblem::Invalid(reason) = problem else {
+        panic!("{problem}");
+    };
+    assert!(reason.contains(says), "{reason}");
+}
+
+#[test]
+fn guests_of_other_versions_are_refused_by_their_version() {
+    assert!(load(&[with("good", &Raw::default())]).is_ok());
+    for version in ["1.1.0", "1.0.1", "2.0.0"] {
+        let raw = Raw {
+            version,
+            ..Raw::default()
+        };
+        let LoadProblem::Version(name) = with_module(raw.component()) else {
+            panic!("{version} is another version");
+        };
+        assert!(name.ends_with(&format!("@{version}")), "{name}");
+    }
+}
+
+fn with(name: &str, raw: &Raw) -> PolicySpec {
+    PolicySpec {
+        module: raw.component().into(),
+        ..hostile(name, "")
+    }
+}
+
+#[test]
+fn shared_several_and_large_memories_are_refused() {
+    let shared = MemoryType {
+        maximum: Some(1),
+        shared: true,
+        ..raw::memory(1)
+    };
+    assert_invalid(&with_memories(&[shared]), "threads must be enabled");
+    let two = [raw::memory(1); 2];
+    assert_invalid(&with_memories(&two), "multiple memories");
+    let large = MemoryType {
+        memory64: true,
+        ..raw::memory(1)
+    };
+    assert_invalid(&with_memories(&[large]), "memory64");
+}
+
+#[test]
+fn a_start_function_that_loops_runs_out_of_fuel() {
+    let raw = Raw {
+        start: Some(|i| {
+            i.loop_(wasm_encoder::BlockType::Empty).br(0).end();
+        }),
+        ..Raw::default()
+    };
+    let problem = with_module(raw.component());
+    assert!(
+        matches!(&problem, LoadProblem::Describe(failure) if failure.kind == FailureKind::OutOfFuel),
+        "{problem}"
+    );
+}
+
+#[test]
+fn a_description_that_lies_about_its_length_is_refused() {
+    let raw = Raw {
+        rules: u32::MAX,
+        ..Raw::default()
+    };
+    let problem = with_module(raw.component());
+    assert!(
+        matches!(&problem, LoadProblem::Describe(failure) if failure.kind == FailureKind::BadOutput),
+        "{problem}"
+    );
+}
+
+#[test]
+fn machine_code_is_never_run() {
+    let compiled = wasmtime::Engine::default()
+        .precompile_component(&hostile_module())
+        .expect("compiles");
+    assert_eq!(with_module(compiled), LoadProblem::Precompiled);
+}
+
+#[test]
+fn nesting_ends_before_the_stack_does() {
+    let mut component = Component::new().finish();
+    for _ in 0..2_000 {
+        let mut outer = Component::new();
+        outer.section(&wasm_encoder::RawSection {
+            id: wasm_encoder::ComponentSectionId::Component.into(),
+            data: &component,
+        });
+        component = outer.finish();
+    }
+    assert!(matches!(with_module(component), LoadProblem::Invalid(_)));
+
+    let mut types = ComponentTypeSection::new();
+    types.defined_type().list(PrimitiveValType::U8);
+    for inner in 0..10_000 {
+        let inner = wasm_encoder::ComponentValType::Type(inner);
+        types.defined_type().list(inner);
+    }
+    let mut component = Component::new();
+    component.section(&types);
+    let problem = with_module(component.finish());
+    assert!(
+        matches!(problem, LoadProblem::Invalid(_) | LoadProblem::MissingExport("describe")),
+        "{problem}"
+    );
 }

@@ -2,8 +2,10 @@
 //! they are on disk. Today an alert is a line of the service's log (target
 //! `auditchain::alert`, level WARN) and a metric; route either to your pager.
 
-use auditchain_log::{GapRecord, RejectionRecord, Severity};
-use auditchain_sandbox::Finding;
+use std::collections::BTreeMap;
+
+use auditchain_log::{GapRecord, PolicyRecord, RejectionRecord, Severity};
+use auditchain_sandbox::{FailureKind, Finding};
 
 use crate::metrics::{FindingLabels, Metrics};
 
@@ -19,6 +21,7 @@ pub(crate) struct Alerts {
     found: Vec<(u64, Option<String>, Finding)>,
     refused: Vec<(u64, String, RejectionRecord)>,
     gaps: Vec<(String, GapRecord)>,
+    suspended: Vec<String>,
 }
 
 impl Alerts {
@@ -42,8 +45,16 @@ impl Alerts {
         self.gaps.push((source.into(), gap.clone()));
     }
 
+    pub(crate) fn suspended(&mut self, policy: &PolicyRecord) {
+        self.suspended.push(policy.name.clone());
+    }
+
     pub(crate) fn send(self, metrics: &Metrics) {
+        for policy in &self.suspended {
+            tracing::error!(target: "auditchain::alert", policy, severity = Severity::Critical.as_str(), "policy suspended: its guest failed on everything; change the policy to put it in service again");
+        }
         let mut lines = 0;
+        let mut not_judged = BTreeMap::<&str, u64>::new();
         for (index, source, finding) in &self.found {
             let labels = FindingLabels {
                 policy: finding.policy.to_string(),
@@ -51,6 +62,11 @@ impl Alerts {
                 severity: finding.severity.as_str(),
             };
             metrics.findings.get_or_create(&labels).inc();
+            // The suspension itself was an alert: one line a block for what follows.
+            if *finding.rule == *FailureKind::Suspended.rule() {
+                *not_judged.entry(&finding.policy).or_default() += 1;
+                continue;
+            }
             if finding.valid && finding.severity < ALERT_SEVERITY {
                 continue;
             }
@@ -68,6 +84,9 @@ impl Alerts {
                     "finding"
                 );
             }
+        }
+        for (policy, subjects) in not_judged {
+            tracing::warn!(target: "auditchain::alert", policy, subjects, "not judged: the policy is suspended");
         }
         for (index, source, record) in &self.refused {
             lines += 1;

@@ -17,6 +17,7 @@ use crate::in_force::{self, Changes};
 use crate::keys::{self, KeysError};
 use crate::published::Published;
 use crate::state::LogState;
+use crate::suspension;
 
 /// Why a block was not written.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +148,7 @@ impl<'a> Block<'a> {
         }
         if let Some(policies) = self.state.history.policies() {
             self.state.in_force = Some(in_force::digest(policies));
+            self.state.suspended = suspension::suspended(policies);
         }
     }
 

@@ -16,6 +16,7 @@ use auditchain_store::{Store, StoreError, What};
 use crate::open::OpenError;
 use crate::sequencer::{Ack, Job, Work};
 use crate::state::{LogState, damaged};
+use crate::suspension;
 use crate::wanted::Wanted;
 
 /// Sets that can be needed: the one before the block under way, that block's, and that
@@ -31,6 +32,8 @@ pub(crate) struct InForce {
     /// One that the log does not have in force yet.
     snapshot: Option<RbacRecord>,
     sender_keys: Vec<KeyRecord>,
+    /// Whether it ends suspensions.
+    lifts: bool,
     /// Modules, settings and the RBAC snapshot, by digest.
     pub(crate) kept: Vec<(Hash, Vec<u8>)>,
 }
@@ -44,7 +47,7 @@ pub(crate) struct Changes {
 
 /// A compiled set, and what a log says that has it in force.
 #[derive(Debug)]
-struct Loaded {
+pub(crate) struct Loaded {
     set: PolicySet,
     policies: PoliciesInForce,
     snapshots: Vec<RbacRecord>,
@@ -115,6 +118,7 @@ impl InForce {
                 name: policy.name().into(),
                 settings,
                 signer: wanted.signer,
+                suspended: false,
             }
         });
         let policies = PoliciesInForce {
@@ -130,12 +134,31 @@ impl InForce {
             base: base.to_vec(),
             snapshot,
             sender_keys: wanted.sender_keys.clone(),
+            lifts: false,
             kept,
         })
     }
 
-    /// What of it the log doesn't have in force yet.
+    /// As it goes into force after this state: what is suspended stays so, unless it is
+    /// changed by this.
+    pub(crate) fn after(mut self, state: &LogState) -> Self {
+        self.loaded = self.loaded.suspend(&state.suspended);
+        self
+    }
+
+    /// The same, with every policy in service again: an admin's explicit act.
+    #[expect(dead_code, reason = "for the admins' interface")]
+    pub(crate) fn lifting(mut self) -> Self {
+        self.lifts = true;
+        self
+    }
+
+    /// What of it the log doesn't have in force yet; see [`after`](Self::after).
     pub(crate) fn changes(&self, state: &LogState) -> Changes {
+        self.changes_by(&self.loaded, state)
+    }
+
+    fn changes_by(&self, loaded: &Loaded, state: &LogState) -> Changes {
         let mut changes = Changes::default();
         for record in state.history.sender_keys() {
             if !self.sender_keys.contains(record) && !self.begins_again(record) {
@@ -150,8 +173,8 @@ impl InForce {
                 changes.entries.push(Payload::Key(record.clone()));
             }
         }
-        if state.in_force != Some(digest(&self.loaded.policies)) {
-            changes.entries.push(self.loaded.entry());
+        if state.in_force != Some(digest(&loaded.policies)) {
+            changes.entries.push(loaded.entry());
         }
         if let Some(snapshot) = &self.snapshot {
             changes.entries.push(Payload::Rbac(snapshot.clone()));
@@ -171,11 +194,11 @@ impl InForce {
 
 /// The change among the requests that counts: the last that was compiled for this state.
 /// Nothing, if that is in force already.
-pub(crate) fn find<'j>(
-    jobs: &'j [Job],
+pub(crate) fn find(
+    jobs: &[Job],
     state: &LogState,
     acks: &mut [Ack],
-) -> Option<(&'j InForce, Changes)> {
+) -> Option<(Arc<Loaded>, Changes)> {
     let mut last = None;
     let mut asked = Vec::new();
     for (job, waiting) in jobs.iter().enumerate() {
@@ -190,11 +213,36 @@ pub(crate) fn find<'j>(
         }
     }
     let last = last?;
-    let changes = last.changes(state);
+    let suspended = if last.lifts { &[][..] } else { &state.suspended };
+    let loaded = last.loaded.suspend(suspended);
+    let changes = last.changes_by(&loaded, state);
     for job in asked {
         acks[job].accepted = changes.entries.len() as u64;
     }
-    (!changes.entries.is_empty()).then_some((last, changes))
+    (!changes.entries.is_empty()).then_some((loaded, changes))
+}
+
+/// The change of the block at hand, or none, with what it suspends besides.
+pub(crate) fn with_suspensions(
+    change: Option<(Arc<Loaded>, Changes)>,
+    due: Vec<PolicyRecord>,
+    sets: &PolicySets,
+) -> Option<(Arc<Loaded>, Changes)> {
+    if due.is_empty() {
+        return change;
+    }
+    let (loaded, mut changes) =
+        change.unwrap_or_else(|| (Arc::clone(&sets.current), Changes::default()));
+    let mut suspended = suspension::suspended(&loaded.policies);
+    suspended.extend(due);
+    let loaded = loaded.suspend(&suspended);
+    // Its values are kept already, or with the change's.
+    let is_policy = |entry: &&mut Payload| matches!(entry, Payload::Policy { .. });
+    match changes.entries.iter_mut().find(is_policy) {
+        Some(entry) => *entry = loaded.entry(),
+        None => changes.entries.push(loaded.entry()),
+    }
+    Some((loaded, changes))
 }
 
 impl Loaded {
@@ -203,6 +251,24 @@ impl Loaded {
             engine: self.policies.engine.clone(),
             policies: self.policies.policies.clone(),
         }
+    }
+
+    /// The same set in which exactly these policies are suspended, if it has them.
+    fn suspend(self: &Arc<Self>, suspended: &[PolicyRecord]) -> Arc<Self> {
+        let mut policies = self.policies.clone();
+        suspension::mark(&mut policies, suspended);
+        if policies == self.policies {
+            return Arc::clone(self);
+        }
+        let is_suspended = |name: &str| {
+            let mut all = policies.policies.iter();
+            all.any(|record| record.suspended && record.name == name)
+        };
+        Arc::new(Self {
+            set: self.set.suspend(is_suspended),
+            policies,
+            snapshots: self.snapshots.clone(),
+        })
     }
 
     fn is_of(&self, state: &LogState) -> bool {
@@ -224,9 +290,14 @@ impl PolicySets {
         &self.current.set
     }
 
+    /// The records of what judges.
+    pub(crate) fn records(&self) -> &PoliciesInForce {
+        &self.current.policies
+    }
+
     /// From the block at hand on, this judges.
-    pub(crate) fn adopt(&mut self, in_force: &InForce) {
-        let before = std::mem::replace(&mut self.current, Arc::clone(&in_force.loaded));
+    pub(crate) fn adopt(&mut self, loaded: Arc<Loaded>) {
+        let before = std::mem::replace(&mut self.current, loaded);
         self.before.push_back(before);
         if self.before.len() == SETS_MAX {
             self.before.pop_front();

@@ -37,6 +37,7 @@ mod sequencer;
 mod serve;
 mod state;
 mod storer;
+mod suspension;
 mod tls;
 mod tokens;
 mod wanted;

@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     pub(crate) blocks: Counter,
     /// Blocks that could not be written.
     pub(crate) append_failures: Counter,
+    /// Policies that are suspended.
+    pub(crate) policies_suspended: Gauge,
     /// Entries of the log.
     pub(crate) size: Gauge,
     /// Bytes of requests that wait.
@@ -149,6 +151,7 @@ impl Metrics {
             append: seconds(),
             blocks: Counter::default(),
             append_failures: Counter::default(),
+            policies_suspended: Gauge::default(),
             size: Gauge::default(),
             inflight: Gauge::default(),
             lag: Family::default(),
@@ -217,6 +220,11 @@ impl Metrics {
             "append_failures",
             "Blocks that could not be written",
             self.append_failures.clone(),
+        );
+        r.register(
+            "policies_suspended",
+            "Policies that judge nothing since their guests failed on everything",
+            self.policies_suspended.clone(),
         );
         r.register("log_entries", "Entries of the log", self.size.clone());
         r.register_with_unit(

@@ -28,6 +28,7 @@ use crate::published::{Latest, Published, PublishedTiles};
 use crate::sequencer::Sequencer;
 use crate::state::LogState;
 use crate::storer::{Publisher, Storer};
+use crate::suspension::Suspension;
 use crate::wanted::Wanted;
 
 /// Where the key of the duplicate index is kept.
@@ -176,6 +177,7 @@ pub(crate) fn open(
     let wanted = Wanted::read(config)?;
     let base = state.history.snapshots();
     let in_force = InForce::compile(&wanted, &engine, base, &*store, now_us)?;
+    let in_force = in_force.after(&state);
     let changes = in_force.changes(&state);
     let policies = PolicySets::new(&in_force);
     policies.tell(&mut state);
@@ -196,6 +198,7 @@ pub(crate) fn open(
         last: latest.load_full(),
         state,
         policies,
+        suspension: Suspension::default(),
         vkeys: vkeys(&keys),
         keys,
         tags,
@@ -222,6 +225,9 @@ pub(crate) fn open(
     }
     if let Some(next) = next {
         before = Some(rotate(&mut sequencer, next)?);
+    }
+    for record in &sequencer.state.suspended {
+        tracing::warn!(target: "auditchain::alert", policy = record.name, "the policy is suspended: it judges nothing until it is changed");
     }
     head_file.write(latest.load().note.as_bytes())?;
     keys::finish(&config.data)?;

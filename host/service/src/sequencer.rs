@@ -30,6 +30,7 @@ use crate::published::Published;
 use crate::queue::{BlockBounds, Queue};
 use crate::state::{LogState, damaged};
 use crate::storer::{Gone, Lost, Pending, Publisher, Storer};
+use crate::suspension::Suspension;
 
 /// When a block takes no further request. Events: bounds what a request at the head of
 /// the queue waits for; one request is never split. Bytes: with one more of the largest
@@ -112,6 +113,7 @@ pub(crate) struct Sequencer {
     pub(crate) last: Arc<Published>,
     /// What judges the next block: what `state` has in force.
     pub(crate) policies: PolicySets,
+    pub(crate) suspension: Suspension,
     pub(crate) keys: Vec<SignerKey>,
     /// Their public halves, as guests take them.
     pub(crate) vkeys: Vec<String>,
@@ -247,6 +249,7 @@ impl Sequencer {
     fn recover(&mut self) -> Result<(), StoreError> {
         let (epoch, head) = self.store.acquire()?;
         self.epoch = epoch;
+        self.suspension.begin_anew();
         let published = match head {
             Some(head) => {
                 self.state = LogState::load(&head, &self.tags, &*self.store)?;
@@ -297,11 +300,14 @@ impl Sequencer {
         // 2. The policies judge the new events together with the last block's seal. What
         //    this block puts in force judges it already.
         let mut block = Block::start(&mut self.state, jiff::Timestamp::now().as_microsecond())?;
+        let mut alerts = Alerts::default();
         let mut changes = Changes::default();
-        if let Some((in_force, entries)) = change {
+        let due = self.suspension.take_due();
+        due.iter().for_each(|policy| alerts.suspended(policy));
+        if let Some((loaded, entries)) = in_force::with_suspensions(change, due, &self.policies) {
             changes = entries;
             block.take_up(&changes);
-            self.policies.adopt(in_force);
+            self.policies.adopt(loaded);
         }
         let started = Instant::now();
         let records: Vec<EventRecord> = batches
@@ -315,11 +321,13 @@ impl Sequencer {
             vkeys: &self.vkeys,
         };
         let judged = judge.judge(&mut block, &batches, &records);
+        let events = records.len() as u64;
+        self.suspension
+            .note(self.policies.records(), &judged, events);
         let verify = &self.publisher.metrics.verify;
         verify.observe(started.elapsed().as_secs_f64());
         // 3. The last block's seal first, then what is put in force, then the entries in
         //    the order of arrival.
-        let mut alerts = Alerts::default();
         write_seal(&mut block, &self.last, &judged.block, &mut alerts)?;
         block.write_changes(changes)?;
         write_batches(

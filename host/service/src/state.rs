@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use auditchain_log::json::EventView;
 use auditchain_log::{
-    ChainHash, Checkpoint, Entry, Hash, NodeReader, Payload, TILE_WIDTH, TileId, TreeEdge,
+    ChainHash, Checkpoint, Entry, Hash, NodeReader, Payload, PolicyRecord, TILE_WIDTH, TileId, TreeEdge,
     TreeSize, leaf_hash, subtree_root,
 };
 use auditchain_sandbox::History;
@@ -36,6 +36,8 @@ pub(crate) struct LogState {
     pub(crate) keys: Vec<String>,
     /// Names the policy set in force: see [`crate::in_force::digest`].
     pub(crate) in_force: Option<Hash>,
+    /// Policies in force that are suspended.
+    pub(crate) suspended: Vec<PolicyRecord>,
     /// What is in the log already.
     pub(crate) dedup: Dedup,
     /// First entry that is in no frozen run.
@@ -57,6 +59,8 @@ struct Kept {
     history: History,
     keys: Vec<String>,
     in_force: Option<Hash>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    suspended: Vec<PolicyRecord>,
     runs: usize,
     run_start: u64,
 }
@@ -75,6 +79,7 @@ impl LogState {
             history: History::default(),
             keys: Vec::new(),
             in_force: None,
+            suspended: Vec::new(),
             dedup: Dedup::default(),
             run_start: 0,
         }
@@ -108,6 +113,7 @@ impl LogState {
             history: kept.history,
             keys: kept.keys,
             in_force: kept.in_force,
+            suspended: kept.suspended,
             dedup: Dedup::load(kept.runs, store)?,
             run_start: kept.run_start,
         };
@@ -194,6 +200,7 @@ impl LogState {
             history: self.history.clone(),
             keys: self.keys.clone(),
             in_force: self.in_force,
+            suspended: self.suspended.clone(),
             runs: self.dedup.runs(),
             run_start: self.run_start,
         };

@@ -124,6 +124,9 @@ impl Publisher {
         self.metrics
             .size
             .set(i64::try_from(published.size()).unwrap_or(i64::MAX));
+        let suspended = published.policies.iter().filter(|policy| policy.suspended);
+        let suspended = i64::try_from(suspended.count()).unwrap_or(i64::MAX);
+        self.metrics.policies_suspended.set(suspended);
         for (source, us) in &published.watermarks {
             let lag_us = published.time_us.saturating_sub(*us);
             let labels = SourceLabels {

@@ -248,6 +248,7 @@ impl<'h> Builder<'h> {
             name: "ordering".into(),
             settings,
             signer: None,
+            suspended: false,
         };
         self.push(
             Payload::Policy {

@@ -80,6 +80,7 @@ fn one_of_each_kind() -> Vec<Entry> {
                 name: "a".into(),
                 settings: sha256(&[]),
                 signer: Some(sha256(&[])),
+                suspended: true,
             }],
         },
         Payload::Rbac(RbacRecord {

@@ -2,9 +2,11 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    clippy::cast_sign_loss,
     reason = "each test binary uses a part of it"
 )]
 
+pub mod raw;
 pub mod recorded;
 
 use std::{

@@ -65,7 +65,11 @@ impl Policies {
                 )));
             }
         }
-        self.set = Some(set);
+        let is_suspended = |name: &str| {
+            let mut all = in_force.policies.iter();
+            all.any(|record| record.suspended && record.name == name)
+        };
+        self.set = Some(set.suspend(is_suspended));
         Ok(Ok(()))
     }
 }
