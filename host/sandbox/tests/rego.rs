@@ -83,7 +83,9 @@ fn recorded_traffic_is_within_the_limits_and_no_alarm() {
         for request in &requests {
             let verdict = judge(&set, request);
             assert_eq!(verdict.failures, []);
-            assert!(verdict.events.iter().all(|(_, finding)| finding.valid));
+            for (event, finding) in &verdict.events {
+                assert!(finding.valid, "event {event}: {finding:?}");
+            }
             events += request.bodies.len() as u64;
             fuel += verdict.costs[0].fuel;
             most = most.max(verdict.costs[0].fuel / request.bodies.len() as u64);
@@ -182,7 +184,8 @@ fn the_deepest_input_overflows_no_stack() {
     let verdict = judge(&set, &body(&event(98)));
     assert_eq!(verdict.failures, []);
     assert_eq!(said(&verdict)[0], ("rego-deny-high", false, "1"));
-    assert_eq!(verdict.events.len(), 4);
+    // Two of them have one text, and are one.
+    assert_eq!(verdict.events.len(), 3);
     for depth in [100, 9_990] {
         let verdict = judge(&set, &body(&event(depth)));
         assert_eq!(verdict.failures, []);
