@@ -94,7 +94,10 @@ impl Module {
             &rule["Spec"]["head"]["Set"]["refr"],
             &rule["Default"]["refr"],
         ];
-        let Some(name) = heads.into_iter().find_map(|refr| root(refr)) else {
+        let Some(name) = heads
+            .into_iter()
+            .find_map(|refr| root(refr)?["value"].as_str())
+        else {
             return;
         };
         self.defined.insert(self.below(vec![name.to_owned()]));
@@ -215,8 +218,7 @@ fn find_calls(tree: &Value, found: &mut Vec<FoundCall>) {
             if let Some(call) = members.get("Call")
                 && let Some(callee) = path(&call["fcn"])
             {
-                let of_name =
-                    |field| call["fcn"].as_object()?.values().next()?["span"][field].as_u64();
+                let of_name = |field| root(&call["fcn"])?["span"][field].as_u64();
                 found.push(FoundCall {
                     callee,
                     line: of_name("line").unwrap_or(0),
@@ -277,11 +279,11 @@ fn path(expression: &Value) -> Option<Vec<String>> {
     Some(path)
 }
 
-/// The name that a reference begins with.
-fn root(mut expression: &Value) -> Option<&str> {
+/// The variable that a reference begins with.
+fn root(mut expression: &Value) -> Option<&Value> {
     loop {
-        if let Some(name) = expression["Var"]["value"].as_str() {
-            return Some(name);
+        if let Some(variable) = expression.get("Var") {
+            return Some(variable);
         }
         let members = expression.as_object()?;
         let inner = members.get("RefDot").or_else(|| members.get("RefBrack"))?;

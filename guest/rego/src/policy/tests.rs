@@ -36,7 +36,7 @@ fn mistakes_are_named_by_file_line_and_column() {
         ),
         (
             "package audit\ndeny contains 1 if { input.x; yaml.marshal(1) }",
-            "a.rego:2:35: there is no function yaml.marshal here",
+            "a.rego:2:31: there is no function yaml.marshal here",
         ),
         (
             "package audit\nimport data.lib\ndeny contains 1 if lib.f(1)",
