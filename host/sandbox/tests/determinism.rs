@@ -145,6 +145,7 @@ fn engines_with_other_options_agree() {
     let other = Engine::new(&EngineOptions {
         workers: NonZeroUsize::MIN,
         backstop: Duration::from_secs(600),
+        pooled: false,
     })
     .expect("an engine");
     let one = load(&policies()).expect("loads");
