@@ -101,7 +101,7 @@ impl Log {
             blocks.resize_with(blocks.len().max(block + 1), Default::default);
             match entry.payload {
                 Payload::Policy { policies, .. } => {
-                    blocks[block].0 = Some(policies[0].name.clone())
+                    blocks[block].0 = Some(policies[0].name.clone());
                 }
                 Payload::Event { verdict, .. } => blocks[block].1.push(verdict.valid),
                 _ => {}

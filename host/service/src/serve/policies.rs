@@ -63,7 +63,7 @@ impl App {
         let app = Arc::clone(&self);
         let done = tokio::task::spawn_blocking(move || change(&app.policy_reload)).await;
         let result = done.map_err(|_| Problem::internal("the change was broken off"))?;
-        let ack = result.map_err(problem)?;
+        let ack = result.map_err(|error| problem(&error))?;
         Ok(Json(json!({
             "entries": ack.accepted,
             "size": ack.size,
@@ -72,7 +72,7 @@ impl App {
     }
 }
 
-fn problem(error: ChangeError) -> Problem {
+fn problem(error: &ChangeError) -> Problem {
     let text = error.to_string();
     match error {
         ChangeError::Unavailable(_) => Problem::unavailable(text),
