@@ -13,7 +13,6 @@ use auditchain_guest_sdk::{Guest as _, Subject};
 use serde_json::Value;
 
 #[path = "../../testdata.rs"]
-#[expect(dead_code, reason = "one run, not all")]
 mod testdata;
 
 fn settings() -> Value {

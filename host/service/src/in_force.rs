@@ -213,7 +213,11 @@ pub(crate) fn find(
         }
     }
     let last = last?;
-    let suspended = if last.lifts { &[][..] } else { &state.suspended };
+    let suspended = if last.lifts {
+        &[][..]
+    } else {
+        &state.suspended
+    };
     let loaded = last.loaded.suspend(suspended);
     let changes = last.changes_by(&loaded, state);
     for job in asked {
