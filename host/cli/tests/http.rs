@@ -84,7 +84,7 @@ fn a_log_is_verified_over_http() {
     for expected in [
         "HOLDS",
         "The verified checkpoint:",
-        "re-executed",
+        "With --re-execute",
         "event",
         "602",
         "eu",
