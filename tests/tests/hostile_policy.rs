@@ -37,10 +37,14 @@ fn configure(dir: &Path, mode: &str, fuel: u64) -> String {
         ),
     );
     for name in ["ordering", "rbac"] {
-        policy(name, &format!("  module: builtin:{name}\n  mode: enforce\n"));
+        policy(
+            name,
+            &format!("  module: builtin:{name}\n  mode: enforce\n"),
+        );
     }
     let config = dir.join("config.yaml");
-    let text = format!("{head}: ServiceConfig\npolicies: [ordering.yaml, hostile.yaml, rbac.yaml]\n");
+    let text =
+        format!("{head}: ServiceConfig\npolicies: [ordering.yaml, hostile.yaml, rbac.yaml]\n");
     std::fs::write(&config, text).unwrap();
     config.to_str().unwrap().into()
 }
@@ -78,7 +82,9 @@ fn entries(service: &Service) -> Vec<Value> {
 
 /// `policy` entries, as the log has them: how many policies each suspends.
 fn policy_entries(entries: &[Value]) -> Vec<usize> {
-    let of_kind = entries.iter().map(|entry| entry.get("entry").unwrap_or(entry));
+    let of_kind = entries
+        .iter()
+        .map(|entry| entry.get("entry").unwrap_or(entry));
     let of_kind = of_kind.filter(|entry| entry["kind"] == "policy");
     of_kind
         .map(|entry| {
@@ -104,11 +110,17 @@ fn an_observing_policy_that_spins_is_suspended_and_costs_nobody() {
     let text = serde_json::to_string(&all).unwrap();
     assert!(text.contains("policy-error/out-of-fuel") && text.contains("policy-error/suspended"));
     let metrics = service.get("/metrics").text();
-    assert!(metrics.contains("auditchain_policies_suspended 1"), "{metrics}");
+    assert!(
+        metrics.contains("auditchain_policies_suspended 1"),
+        "{metrics}"
+    );
     let keys = service.keys.clone();
     assert!(service.stop().success());
     let stderr = std::fs::read_to_string(log.with_extension("stderr")).unwrap();
-    assert!(stderr.contains("policy suspended") && stderr.contains("critical"), "{stderr}");
+    assert!(
+        stderr.contains("policy suspended") && stderr.contains("critical"),
+        "{stderr}"
+    );
 
     // A restart keeps it, and writes nothing to say so again.
     let service = PROGRAMS.start(&log, &["--config", &config]);

@@ -47,7 +47,9 @@ pub enum PolicySignatureError {
     )]
     PrivateKey,
     /// Not a signature file.
-    #[error("expected the three lines that `auditchain policy sign` writes: {POLICY_SIGNATURE_HEADER}, public key, signature")]
+    #[error(
+        "expected the three lines that `auditchain policy sign` writes: {POLICY_SIGNATURE_HEADER}, public key, signature"
+    )]
     File,
     /// By someone else.
     #[error("it is signed by key {0}, which is not among the policy signers")]
@@ -145,7 +147,9 @@ impl PolicySignature {
             return Err(PolicySignatureError::File);
         };
         let file = |_| PolicySignatureError::File;
-        let der = STANDARD.decode(signature).map_err(|_| PolicySignatureError::File)?;
+        let der = STANDARD
+            .decode(signature)
+            .map_err(|_| PolicySignatureError::File)?;
         Ok(Self {
             signer: PolicySigner::parse(key).map_err(file)?,
             signature: Signature::from_der(&der).map_err(|_| PolicySignatureError::File)?,
