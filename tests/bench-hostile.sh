@@ -9,6 +9,7 @@ set -eu
 module=$(realpath "$1")
 shift
 [ $# -gt 0 ] || set -- spin recurse grow fill trap flood huge-reason log-flood wrong-event
+files=$(ls "$(dirname "$0")"/data/bodies/[0-9]*)
 bin=$(dirname "$0")/../target/release
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,7 +22,7 @@ run() {
     pid=$!
     until grep -q '^auditchaind: serving' "$work/out"; do sleep 0.1; done
     url=$(sed -n 's/^auditchaind: serving //p' "$work/out")
-    "$bin/auditchain" bench "$url" --output json >"$work/$1.json" || cat "$work/$1.log" >&2
+    "$bin/auditchain" bench "$url" $files --output json >"$work/$1.json" || cat "$work/$1.log" >&2
     kill "$pid"
     wait "$pid" || true
     # The first number of that name.
