@@ -327,6 +327,18 @@ pub fn try_post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answ
     answer(request.send(body)?)
 }
 
+/// PUTs anything to a whole URL.
+///
+/// # Errors
+/// The connection failed.
+pub fn try_put(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
+    let mut request = agent().put(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    answer(request.send(body)?)
+}
+
 fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     let header = |name| {
         response

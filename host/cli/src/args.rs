@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::connect::ConnectArgs;
+use crate::policy_args::PolicyCommand;
 
 /// Operate and audit tamper-evident logs of Kubernetes audit events.
 #[derive(Debug, Parser)]
@@ -124,6 +125,9 @@ The service must not run meanwhile, and the disk needs room for the store once m
     /// Keys: show a log's, make a witness's, rotate a log's
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Policies: write, build, check, test and sign them, show a log's
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Run a witness: cosign the checkpoints of logs that only ever grow
     #[command(after_help = "Examples:
   auditchain key new --witness witness.example/w1 -o /var/lib/witness/witness.key
@@ -407,9 +411,11 @@ mod tests {
             .get_subcommands()
             .filter(|c| c.get_name() != "help")
             .collect();
-        let key = leaves.iter().position(|c| c.get_name() == "key").unwrap();
-        let key = leaves.remove(key);
-        leaves.extend(key.get_subcommands().filter(|c| c.get_name() != "help"));
+        for group in ["key", "policy"] {
+            let at = leaves.iter().position(|c| c.get_name() == group).unwrap();
+            let group = leaves.remove(at);
+            leaves.extend(group.get_subcommands().filter(|c| c.get_name() != "help"));
+        }
         for verb in leaves {
             let help = verb
                 .get_after_help()

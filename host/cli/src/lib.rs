@@ -20,6 +20,7 @@ mod http;
 mod ingest;
 pub mod limits;
 mod output;
+mod policy_args;
 mod pretty;
 mod ranges;
 mod rotate;
@@ -38,6 +39,7 @@ pub use connect::ConnectArgs;
 pub use error::CliError;
 pub use http::{Answer, Client, HttpError};
 pub use ingest::{Input, Request, Requests};
+pub use policy_args::PolicyCommand;
 pub use source::{
     BodyRef, Damage, DirLog, HeadClaim, HttpLog, LogSource, Run, SourceError, open_source,
 };

@@ -30,6 +30,7 @@ mod engine;
 mod failure;
 mod history;
 mod imports;
+mod inspect;
 mod instance;
 mod judge;
 mod limits;
@@ -61,6 +62,7 @@ pub use history::{
     BlockHeader, EventContent, History, MAX_RBAC_SNAPSHOTS, PoliciesInForce, SignedBatch,
     SubmittedBatch, SubmittedEvent, WINDOW_EVENTS_MAX, WINDOW_SECONDS_MAX, key_digest,
 };
+pub use inspect::{Interface, Item, describe_module};
 pub use instance::MAX_TEXT_BYTES;
 pub use limits::{
     Limits, LimitsError, MAX_FUEL, MAX_MEMORY_BYTES, MAX_OUTPUT_BYTES, MAX_SLICE_EVENTS,

@@ -176,6 +176,13 @@ pub(crate) fn load(
     Ok(policy)
 }
 
+/// See [`describe_module`](crate::describe_module).
+pub(crate) fn describe_module(engine: &Engine, module: &[u8]) -> Result<Description, LoadProblem> {
+    let digest = Sha256::digest(module).into();
+    let Compiled { guest, .. } = engine.compiled(digest, || Compiled::new(engine, module))?;
+    describe(engine, &guest, &Arc::from("module"))
+}
+
 /// A module that is a guest, compiled and linked: what the engine keeps, so that a
 /// new snapshot or other settings need no compiler.
 #[derive(Clone)]
@@ -207,7 +214,7 @@ fn canonical(settings: &serde_json::Value) -> Result<String, LoadProblem> {
     String::from_utf8(canonical).map_err(|error| LoadProblem::Settings(error.to_string()))
 }
 
-fn compile(engine: &Engine, module: &[u8]) -> Result<Component, LoadProblem> {
+pub(crate) fn compile(engine: &Engine, module: &[u8]) -> Result<Component, LoadProblem> {
     if module.len() > MAX_MODULE_BYTES {
         return Err(LoadProblem::ModuleTooLarge(module.len()));
     }

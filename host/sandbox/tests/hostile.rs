@@ -464,7 +464,9 @@ fn lying_pointers_and_lengths_are_refused() {
     };
     let error = load(&[spec]).expect_err("prepare gets its settings by it");
     assert!(
-        error.to_string().contains("realloc return: beyond end of memory"),
+        error
+            .to_string()
+            .contains("realloc return: beyond end of memory"),
         "{error}"
     );
     let tag = Raw {

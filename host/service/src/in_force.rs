@@ -213,7 +213,11 @@ pub(crate) fn find(
         }
     }
     let last = last?;
-    let suspended = if last.lifts { &[][..] } else { &state.suspended };
+    let suspended = if last.lifts {
+        &[][..]
+    } else {
+        &state.suspended
+    };
     let loaded = last.loaded.suspend(suspended);
     let changes = last.changes_by(&loaded, state);
     for job in asked {
@@ -272,7 +276,8 @@ impl Loaded {
     }
 
     fn is_of(&self, state: &LogState) -> bool {
-        state.in_force == Some(digest(&self.policies)) && state.history.snapshots() == self.snapshots
+        state.in_force == Some(digest(&self.policies))
+            && state.history.snapshots() == self.snapshots
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use auditchain_log::{Hash, Timestamp};
+use auditchain_log::{Hash, PolicySigner, Timestamp};
 use auditchain_sandbox::Engine;
 use auditchain_store::SledStore;
 use serde_json::{Value, json};
@@ -59,6 +59,9 @@ pub(crate) enum ChangeError {
 pub(crate) struct PolicyReload {
     /// The configuration is read again from them.
     args: Args,
+    /// Whose signatures count, as it was at start: a change of that needs a restart.
+    signers: Vec<PolicySigner>,
+    require_signed: bool,
     engine: Engine,
     store: Arc<SledStore>,
     latest: Latest,
@@ -107,6 +110,8 @@ impl PolicyReload {
         };
         Self {
             args,
+            signers: config.policy_signers.clone(),
+            require_signed: config.require_signed_policies,
             engine,
             store,
             latest,
@@ -185,17 +190,14 @@ impl PolicyReload {
 
     /// The configuration, and the files that it names, as they are now.
     fn read(&self) -> Result<(Config, Wanted), ChangeError> {
-        let config = Config::load(&self.args)?;
+        let mut config = Config::load(&self.args)?;
+        config.policy_signers.clone_from(&self.signers);
+        config.require_signed_policies = self.require_signed;
         let wanted = Wanted::read(&config).map_err(ChangeError::Refused)?;
         Ok((config, wanted))
     }
 
-    fn take(
-        &self,
-        turn: &mut Turn,
-        config: &Config,
-        wanted: Wanted,
-    ) -> Result<Ack, ChangeError> {
+    fn take(&self, turn: &mut Turn, config: &Config, wanted: Wanted) -> Result<Ack, ChangeError> {
         let ack = self.put_in_force(&wanted)?;
         turn.good = Wanted {
             snapshot: None,
@@ -265,7 +267,8 @@ impl PolicyReload {
                     turn.done = None;
                 }
                 let now_us = jiff::Timestamp::now().as_microsecond();
-                self.error.store(Some(Arc::new((now_us, error.to_string()))));
+                self.error
+                    .store(Some(Arc::new((now_us, error.to_string()))));
                 tracing::error!(%error, "the changed policies can't be used; what was in force stays");
             }
         }

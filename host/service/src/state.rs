@@ -5,8 +5,8 @@ use std::cell::RefCell;
 
 use auditchain_log::json::EventView;
 use auditchain_log::{
-    ChainHash, Checkpoint, Entry, Hash, NodeReader, Payload, PolicyRecord, TILE_WIDTH, TileId, TreeEdge,
-    TreeSize, leaf_hash, subtree_root,
+    ChainHash, Checkpoint, Entry, Hash, NodeReader, Payload, PolicyRecord, TILE_WIDTH, TileId,
+    TreeEdge, TreeSize, leaf_hash, subtree_root,
 };
 use auditchain_sandbox::History;
 use auditchain_store::{Chunk, Damage, Head, Store, StoreError, What};

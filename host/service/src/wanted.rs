@@ -70,7 +70,14 @@ impl Wanted {
             .map(|WantedPolicy { spec, signer }| {
                 let module = sha256(&[&spec.module]);
                 let limits = LimitsRecord::from(spec.limits);
-                (&spec.name, module, spec.mode, &spec.settings, limits, signer)
+                (
+                    &spec.name,
+                    module,
+                    spec.mode,
+                    &spec.settings,
+                    limits,
+                    signer,
+                )
             })
             .collect();
         let snapshot = self.snapshot.as_ref().map(|bytes| sha256(&[bytes]));
@@ -129,7 +136,9 @@ fn verify(
         .map_err(|_| PolicySignatureError::File)
         .and_then(PolicySignature::parse)
         .and_then(|signature| signature.verify(&config.policy_signers, yaml, module));
-    verified.map(Some).map_err(|error| format!("{name}: {error}"))
+    verified
+        .map(Some)
+        .map_err(|error| format!("{name}: {error}"))
 }
 
 fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, OpenError> {

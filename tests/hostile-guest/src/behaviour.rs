@@ -234,18 +234,17 @@ fn look_around() -> String {
     let nan = black_box(f64::from_bits(0xfff4_dead_beef_0001));
     let single = black_box(f32::from_bits(0xffa0_1234));
     let nans = [
-        zero / zero,
+        zero / black_box(zero),
         (-1.0 - zero).sqrt(),
         nan + 1.0,
-        nan * -1.0,
+        nan * 2.0,
         nan.min(1.0),
     ];
     let nans = nans.map(f64::to_bits);
     let single = (single + 1.0).to_bits();
     let seed = std::hash::RandomState::new().hash_one(1_u8);
-    let heap: Vec<_> = [1_usize, 4_000, 1 << 20]
-        .map(|size| black_box(vec![0_u8; size]).as_ptr() as usize)
-        .into();
+    let kept = [1_usize, 4_000, 1 << 20].map(|size| black_box(vec![0_u8; size]));
+    let heap: Vec<_> = kept.iter().map(|kept| kept.as_ptr() as usize).collect();
     let stack = black_box(&zero) as *const f64 as usize;
     let sum: u64 = vec![0_u8; 3 << 20]
         .iter()

@@ -101,6 +101,46 @@ impl HttpLog {
         })
     }
 
+    /// Entries of one bundle, with or without their bodies.
+    fn read(&self, from: u64, to: u64, with_bodies: bool) -> Result<Run, SourceError> {
+        let index = from / TILE_WIDTH as u64;
+        let first = index * TILE_WIDTH as u64;
+        let end = to.min(first.saturating_add(TILE_WIDTH as u64));
+        // At most 256.
+        let width = usize::try_from(end - first).unwrap_or(TILE_WIDTH);
+        let (bytes, held) = self.bundle(index, width, end)?;
+        let entries = EntryBundle::split(&bytes, held)
+            .map_err(|error| damaged(&format!("entry bundle {index}"), error.to_string(), end))?;
+        let none = Bodies {
+            data: Vec::new(),
+            found: Vec::new(),
+            next: end,
+        };
+        let bodies = with_bodies.then(|| self.bodies(from, end)).transpose();
+        let (bodies, bodies_damage) = match bodies {
+            Ok(bodies) => (bodies.unwrap_or(none), None),
+            Err(SourceError::Damaged { what, reason, .. }) => {
+                (none, Some(format!("{what}: {reason}")))
+            }
+            Err(error) => return Err(error),
+        };
+        let mut run = Run::new(from);
+        run.bodies_damage = bodies_damage;
+        let mut found = bodies.found.iter().peekable();
+        for (index, entry) in (first..bodies.next).zip(entries) {
+            if index < from {
+                continue;
+            }
+            let body = found.next_if(|(at, ..)| *at == index);
+            let body = body.map(|(_, salt, range)| BodyRef {
+                salt,
+                bytes: &bodies.data[range.clone()],
+            });
+            run.push(entry, body);
+        }
+        Ok(run)
+    }
+
     fn bodies(&self, from: u64, to: u64) -> Result<Bodies, SourceError> {
         let mut bodies = Bodies {
             data: Vec::new(),
@@ -183,41 +223,11 @@ impl LogSource for HttpLog {
     }
 
     fn run(&self, from: u64, to: u64) -> Result<Run, SourceError> {
-        let index = from / TILE_WIDTH as u64;
-        let first = index * TILE_WIDTH as u64;
-        let end = to.min(first.saturating_add(TILE_WIDTH as u64));
-        // At most 256.
-        let width = usize::try_from(end - first).unwrap_or(TILE_WIDTH);
-        let (bytes, held) = self.bundle(index, width, end)?;
-        let entries = EntryBundle::split(&bytes, held)
-            .map_err(|error| damaged(&format!("entry bundle {index}"), error.to_string(), end))?;
-        let (bodies, bodies_damage) = match self.bodies(from, end) {
-            Ok(bodies) => (bodies, None),
-            Err(SourceError::Damaged { what, reason, .. }) => {
-                let none = Bodies {
-                    data: Vec::new(),
-                    found: Vec::new(),
-                    next: end,
-                };
-                (none, Some(format!("{what}: {reason}")))
-            }
-            Err(error) => return Err(error),
-        };
-        let mut run = Run::new(from);
-        run.bodies_damage = bodies_damage;
-        let mut found = bodies.found.iter().peekable();
-        for (index, entry) in (first..bodies.next).zip(entries) {
-            if index < from {
-                continue;
-            }
-            let body = found.next_if(|(at, ..)| *at == index);
-            let body = body.map(|(_, salt, range)| BodyRef {
-                salt,
-                bytes: &bodies.data[range.clone()],
-            });
-            run.push(entry, body);
-        }
-        Ok(run)
+        self.read(from, to, true)
+    }
+
+    fn entries(&self, from: u64, to: u64) -> Result<Run, SourceError> {
+        self.read(from, to, false)
     }
 
     fn tile(&self, id: TileId, width: usize) -> Result<Option<Vec<u8>>, SourceError> {

@@ -68,6 +68,14 @@ pub trait LogSource: Sync {
     /// See [`SourceError`].
     fn run(&self, from: u64, to: u64) -> Result<Run, SourceError>;
 
+    /// The same without bodies, which may cost more or be for readers alone.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    fn entries(&self, from: u64, to: u64) -> Result<Run, SourceError> {
+        self.run(from, to)
+    }
+
     /// The first `width` hashes of a tile.
     ///
     /// # Errors

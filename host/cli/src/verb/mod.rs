@@ -6,6 +6,7 @@ mod erase;
 mod get;
 mod ingest;
 mod key;
+mod policy;
 mod prove;
 mod repair;
 mod verify;
@@ -50,6 +51,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Key(KeyCommand::Show(args))) => key::show(args, cli.output),
         Some(Command::Key(KeyCommand::New(args))) => key::new(args, cli.output),
         Some(Command::Key(KeyCommand::Rotate(args))) => key::rotate(args, cli.output),
+        Some(Command::Policy(command)) => policy::run(command, cli.output),
         Some(Command::Witness(args)) => witness::run(args),
     };
     ExitCode::from(result.unwrap_or_else(|error| tell(&error, cli.output)))

@@ -85,7 +85,7 @@ pub(super) fn judge(
     header: &BlockHeader<'_>,
     batches: &[SubmittedBatch<'_>],
     earlier: &[Vec<EarlierStage>],
-    known: Known<'_>,
+    known: &Known<'_>,
 ) -> BlockVerdict {
     let mut names: Vec<&str> = batches.iter().map(|batch| batch.source).collect();
     names.sort_unstable();

@@ -108,7 +108,7 @@ impl History {
             header,
             batches,
             &earlier,
-            input::Known {
+            &input::Known {
                 watermarks: &self.watermarks,
                 senders: &self.senders,
                 window_start_us,

@@ -266,7 +266,8 @@ mod tests {
             }
         };
         fill(&mut window, 0);
-        assert!(window.events.len() <= WINDOW_EVENTS_MAX + BLOCK as usize);
+        let bound = WINDOW_EVENTS_MAX as u64 + BLOCK;
+        assert!(window.events.len() as u64 <= bound);
         let first = window.first_index().unwrap();
         assert_eq!(first, 2 * BLOCK);
         let mut rebuilt = StageWindow::rebuilt_from(first);

@@ -1,6 +1,7 @@
 //! `POST /api/v1/policies/reload` and `PUT /api/v1/rbac-snapshot`: change what verdicts
 //! are made with, for admins. The answer comes once the entries that say so are on disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auditchain_sandbox::MAX_RBAC_SNAPSHOT_BYTES;
@@ -8,7 +9,6 @@ use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
@@ -17,13 +17,6 @@ use crate::auth::Caller;
 use crate::policy_reload::{ChangeError, PolicyReload};
 use crate::problem::Problem;
 use crate::sequencer::Ack;
-
-/// What kubectl writes; the guest that needs it reads further.
-#[derive(Deserialize)]
-struct List {
-    #[serde(rename = "items")]
-    _items: Vec<IgnoredAny>,
-}
 
 pub(super) async fn reload(
     State(app): Shared,
@@ -52,7 +45,8 @@ pub(super) async fn put_snapshot(
     let bytes = tokio::time::timeout(limit, to_bytes(body, bytes_max)).await;
     let bytes = bytes.map_err(|_| Problem::timeout())?;
     let bytes = bytes.map_err(|_| too_large())?.to_vec();
-    serde_json::from_slice::<List>(&bytes).map_err(|error| {
+    // Only that it is JSON, whether or not a policy wants it: the guests read further.
+    serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&bytes).map_err(|error| {
         Problem::bad_request(format!(
             "no list of RBAC objects, as kubectl get clusterroles,clusterrolebindings,roles,rolebindings -A -o json writes it: {error}"
         ))
@@ -69,7 +63,7 @@ impl App {
         let app = Arc::clone(&self);
         let done = tokio::task::spawn_blocking(move || change(&app.policy_reload)).await;
         let result = done.map_err(|_| Problem::internal("the change was broken off"))?;
-        let ack = result.map_err(problem)?;
+        let ack = result.map_err(|error| problem(&error))?;
         Ok(Json(json!({
             "entries": ack.accepted,
             "size": ack.size,
@@ -78,7 +72,7 @@ impl App {
     }
 }
 
-fn problem(error: ChangeError) -> Problem {
+fn problem(error: &ChangeError) -> Problem {
     let text = error.to_string();
     match error {
         ChangeError::Unavailable(_) => Problem::unavailable(text),
