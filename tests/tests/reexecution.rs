@@ -136,7 +136,7 @@ fn every_verdict_comes_out_again_and_a_changed_one_is_named() {
         }),
         (found[0], |verdict| verdict.findings.clear()),
         (found[1], |verdict| {
-            verdict.findings[0].severity = Severity::Critical
+            verdict.findings[0].severity = Severity::Critical;
         }),
         (refused[0], |verdict| verdict.valid = true),
     ];

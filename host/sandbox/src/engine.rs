@@ -217,6 +217,8 @@ fn config(pooled_slots: Option<usize>) -> Config {
         // its own.
         .wasm_multi_memory(false)
         .wasm_memory64(false)
+        // Part of what fuel counts: without it a guest pays for its data segments.
+        .memory_init_cow(true)
         .consume_fuel(true)
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES)
@@ -227,12 +229,8 @@ fn config(pooled_slots: Option<usize>) -> Config {
         // Guests are stripped: a trace would cost time and name nothing.
         .wasm_backtrace_max_frames(None);
     match pooled_slots {
-        Some(slots) => config
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)))
-            .memory_init_cow(true),
-        None => config
-            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-            .memory_init_cow(false),
+        Some(slots) => config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots))),
+        None => config.allocation_strategy(InstanceAllocationStrategy::OnDemand),
     };
     config
 }

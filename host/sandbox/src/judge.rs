@@ -80,7 +80,10 @@ fn in_parallel<J: Sync, R: Send + Sync>(
             let _ = results[taken].set(run(job));
         }
     });
-    results.into_iter().filter_map(OnceLock::into_inner).collect()
+    results
+        .into_iter()
+        .filter_map(OnceLock::into_inner)
+        .collect()
 }
 
 /// What is to be run.

@@ -69,8 +69,8 @@ pub use limits::{
     MIN_MEMORY_BYTES,
 };
 pub use load::{
-    LoadError, LoadProblem, MAX_MODULE_BYTES, MAX_PREPARED_BYTES, MAX_RBAC_SNAPSHOT_BYTES,
-    MAX_SETTINGS_BYTES,
+    LoadError, LoadProblem, MAX_MODULE_BYTES, MAX_PARTS, MAX_PREPARED_BYTES,
+    MAX_RBAC_SNAPSHOT_BYTES, MAX_SETTINGS_BYTES,
 };
 pub use policy_set::{LoadedPolicy, MAX_POLICIES, PolicySet};
 pub use spec::{

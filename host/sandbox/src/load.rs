@@ -21,6 +21,9 @@ use crate::{
 
 /// Size of a component; the default guests have some 200 KB.
 pub const MAX_MODULE_BYTES: usize = 16 << 20;
+/// Core modules and components inside a component, at any depth; one that wit-component
+/// made has three. Each costs the compiler memory, and an empty one has but nine bytes.
+pub const MAX_PARTS: usize = 64;
 /// Size of the settings as JSON.
 pub const MAX_SETTINGS_BYTES: usize = 1 << 20;
 /// Size of an RBAC snapshot, or of all that are in question together; that of a large
@@ -82,6 +85,9 @@ pub enum LoadProblem {
          that it was made from"
     )]
     Precompiled,
+    /// More modules and components inside it than [`MAX_PARTS`].
+    #[error("its module is made of {0} modules and components; at most {MAX_PARTS} are allowed")]
+    TooManyParts(usize),
     /// Not a component that this engine compiles.
     #[error("its module is no valid component: {0}")]
     Invalid(String),
@@ -218,8 +224,43 @@ pub(crate) fn compile(engine: &Engine, module: &[u8]) -> Result<Component, LoadP
     if module.get(4..8) == Some(&[1, 0, 0, 0]) {
         return Err(LoadProblem::CoreModule);
     }
+    let parts = parts(module);
+    if parts > MAX_PARTS {
+        return Err(LoadProblem::TooManyParts(parts));
+    }
     Component::new(engine.wasmtime(), module)
         .map_err(|error| LoadProblem::Invalid(format!("{error:#}")))
+}
+
+/// Counts the core modules and components inside a component. What is no section ends
+/// the count; the compiler says what is wrong with it.
+fn parts(component: &[u8]) -> usize {
+    const HEADER_BYTES: usize = 8;
+    const CORE_MODULE: u8 = 1;
+    const COMPONENT: u8 = 4;
+    let mut parts = 0;
+    let mut rest = component.get(HEADER_BYTES..).unwrap_or_default();
+    while let [id, sized @ ..] = rest {
+        let Some((size, content)) = leb128_u32(sized) else {
+            break;
+        };
+        parts += usize::from(matches!(*id, CORE_MODULE | COMPONENT));
+        // A component's own sections are counted like those beside it.
+        let skipped = if *id == COMPONENT { HEADER_BYTES } else { size };
+        rest = content.get(skipped..).unwrap_or_default();
+    }
+    parts
+}
+
+fn leb128_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value = 0_u64;
+    for (at, byte) in bytes.iter().take(5).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((usize::try_from(value).ok()?, &bytes[at + 1..]));
+        }
+    }
+    None
 }
 
 /// Whether the guest can ask for bodies.

@@ -452,6 +452,23 @@ fn lying_pointers_and_lengths_are_refused() {
     };
     assert_raw_fails(&reason([u32::MAX, 1]), bad, "out of bounds");
     assert_raw_fails(&reason([2_048, 2]), bad, "utf-8");
+    let realloc = Raw {
+        realloc: Some(-4),
+        ..Raw::default()
+    };
+    // The host's arguments would go past the end of the guest's memory.
+    let module = realloc.component().into();
+    let spec = PolicySpec {
+        module,
+        ..hostile("bad", "")
+    };
+    let error = load(&[spec]).expect_err("prepare gets its settings by it");
+    assert!(
+        error
+            .to_string()
+            .contains("realloc return: beyond end of memory"),
+        "{error}"
+    );
     let tag = Raw {
         subject_tag: 7,
         ..Raw::default()
@@ -471,7 +488,13 @@ fn costs_of(behaviour: &str) -> BlockVerdict {
         ..hostile("bad", behaviour)
     };
     let ids: Vec<_> = (0..320)
-        .map(|n| if n % 16 == 5 { "bad".into() } else { n.to_string() })
+        .map(|n| {
+            if n % 16 == 5 {
+                "bad".into()
+            } else {
+                n.to_string()
+            }
+        })
         .collect();
     let views: Vec<EventView<'_>> = ids.iter().map(|id| view(id)).collect();
     let events = events(&views);
@@ -526,7 +549,12 @@ fn a_suspended_policy_is_not_run() {
             .map(|(event, f)| (*event, &*f.rule, f.valid))
             .collect();
         let rule = "policy-error/suspended";
-        let expected = [(0, rule, valid), (0, "seen", true), (1, rule, valid), (1, "seen", true)];
+        let expected = [
+            (0, rule, valid),
+            (0, "seen", true),
+            (1, rule, valid),
+            (1, "seen", true),
+        ];
         assert_eq!(rules, expected);
         assert!(verdict.is_reproducible());
         // Nothing but the block: it says so too.

@@ -117,6 +117,7 @@ pub(crate) fn verify(context: &Context, slice: &Slice) -> Vec<Verdict> {
         "state" => {
             assert_eq!(CALLS.get(), 1, "an instance that was used before");
         }
+        "look-around" => return vec![with_reason(look_around())],
         "echo-context" => return vec![with_reason(echo_context(context))],
         "echo-events" => return echo_events(context, slice),
         _ => {}
@@ -224,6 +225,40 @@ fn echo_context(context: &Context) -> String {
         sources.join(","),
         batches.join(","),
     )
+}
+
+/// All that could differ from one machine or run to another.
+fn look_around() -> String {
+    use std::hash::BuildHasher as _;
+    let zero = black_box(0.0_f64);
+    let nan = black_box(f64::from_bits(0xfff4_dead_beef_0001));
+    let single = black_box(f32::from_bits(0xffa0_1234));
+    let nans = [
+        zero / black_box(zero),
+        (-1.0 - zero).sqrt(),
+        nan + 1.0,
+        nan * 2.0,
+        nan.min(1.0),
+    ];
+    let nans = nans.map(f64::to_bits);
+    let single = (single + 1.0).to_bits();
+    let seed = std::hash::RandomState::new().hash_one(1_u8);
+    let kept = [1_usize, 4_000, 1 << 20].map(|size| black_box(vec![0_u8; size]));
+    let heap: Vec<_> = kept.iter().map(|kept| kept.as_ptr() as usize).collect();
+    let stack = black_box(&zero) as *const f64 as usize;
+    let sum: u64 = vec![0_u8; 3 << 20]
+        .iter()
+        .map(|byte| u64::from(*byte))
+        .sum();
+    let depth = black_box(descend(1_000));
+    format!("{nans:x?} {single:x} {seed:x} {heap:x?} {stack:x} {sum} {depth}")
+}
+
+fn descend(depth: u64) -> u64 {
+    if black_box(depth) == 0 {
+        return 0;
+    }
+    1 + black_box(descend(depth - 1))
 }
 
 /// Every field of each event, strings looked up.

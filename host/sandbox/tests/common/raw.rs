@@ -64,12 +64,19 @@ impl Raw {
         let wit = include_str!("../../../../wit/verifier.wit");
         let mut resolve = Resolve::default();
         let package = resolve
-            .push_str("verifier.wit", &wit.replace("@1.0.0", &format!("@{}", self.version)))
+            .push_str(
+                "verifier.wit",
+                &wit.replace("@1.0.0", &format!("@{}", self.version)),
+            )
             .expect("the contract");
-        let world = resolve.select_world(&[package], Some("verifier")).expect("its world");
+        let world = resolve
+            .select_world(&[package], Some("verifier"))
+            .expect("its world");
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
             .expect("a module");
-        let mut encoder = ComponentEncoder::default().module(&module).expect("a guest");
+        let mut encoder = ComponentEncoder::default()
+            .module(&module)
+            .expect("a guest");
         encoder.encode().expect("a component")
     }
 
@@ -121,17 +128,25 @@ impl Raw {
             function.instructions().end();
             code.function(&function);
         };
-        add(&[], &|i| drop(i.i32_const(DESCRIPTION)));
-        add(&[], &|i| drop(i.i32_const(NOTHING)));
-        add(&[], &|i| drop(i.i32_const(NOTHING)));
+        for at in [DESCRIPTION, NOTHING, NOTHING] {
+            add(&[], &|i| {
+                i.i32_const(at);
+            });
+        }
         add(&[(3, I32), (2, V128)], &|i| {
             (self.verify)(i);
             i.i32_const(self.list_at);
         });
         add(&[], &|i| match self.realloc {
-            Some(at) => drop(i.i32_const(at)),
+            Some(at) => {
+                i.i32_const(at);
+            }
             None => {
-                i.global_get(0).local_get(2).i32_add().i32_const(1).i32_sub();
+                i.global_get(0)
+                    .local_get(2)
+                    .i32_add()
+                    .i32_const(1)
+                    .i32_sub();
                 i.i32_const(0).local_get(2).i32_sub().i32_and().local_tee(0);
                 i.local_get(3).i32_add().global_set(0).local_get(0);
             }
