@@ -156,7 +156,6 @@ fn engines_with_other_options_agree() {
         pooled: false,
         workers: NonZeroUsize::MIN,
         backstop: Duration::from_secs(600),
-        pooled: false,
     })
     .expect("an engine");
     let one = load(&all()).expect("loads");
