@@ -175,7 +175,7 @@ pub(crate) const CUSTOM: [Rule; 5] = [
 /// How many rules there are in all.
 const COUNT: usize = FAMILIES.len() + CUSTOM.len();
 
-/// Every rule of the organisation, in the order of [`FAMILIES`], then [`CUSTOM`].
+/// Every rule of the organisation, in the order of `FAMILIES`, then `CUSTOM`.
 pub const RULES: [Rule; COUNT] = {
     let mut rules = [CUSTOM[0]; COUNT];
     let mut index = 0;

@@ -158,7 +158,7 @@ impl History {
         }
     }
 
-    /// The first entry that [`rebuild`](Self::rebuild) needs; none: no entry is needed.
+    /// The first entry that [`begin_rebuild`](Self::begin_rebuild) needs; none: no entry is needed.
     #[must_use]
     pub fn window_start(&self) -> Option<u64> {
         self.window_start
