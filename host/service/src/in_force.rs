@@ -32,8 +32,6 @@ pub(crate) struct InForce {
     /// One that the log does not have in force yet.
     snapshot: Option<RbacRecord>,
     sender_keys: Vec<KeyRecord>,
-    /// Whether it ends suspensions.
-    lifts: bool,
     /// Modules, settings and the RBAC snapshot, by digest.
     pub(crate) kept: Vec<(Hash, Vec<u8>)>,
 }
@@ -134,7 +132,6 @@ impl InForce {
             base: base.to_vec(),
             snapshot,
             sender_keys: wanted.sender_keys.clone(),
-            lifts: false,
             kept,
         })
     }
@@ -143,13 +140,6 @@ impl InForce {
     /// changed by this.
     pub(crate) fn after(mut self, state: &LogState) -> Self {
         self.loaded = self.loaded.suspend(&state.suspended);
-        self
-    }
-
-    /// The same, with every policy in service again: an admin's explicit act.
-    #[expect(dead_code, reason = "for the admins' interface")]
-    pub(crate) fn lifting(mut self) -> Self {
-        self.lifts = true;
         self
     }
 
@@ -213,12 +203,7 @@ pub(crate) fn find(
         }
     }
     let last = last?;
-    let suspended = if last.lifts {
-        &[][..]
-    } else {
-        &state.suspended
-    };
-    let loaded = last.loaded.suspend(suspended);
+    let loaded = last.loaded.suspend(&state.suspended);
     let changes = last.changes_by(&loaded, state);
     for job in asked {
         acks[job].accepted = changes.entries.len() as u64;
