@@ -24,6 +24,7 @@ pub mod limits;
 mod output;
 mod policy_args;
 mod pretty;
+mod private_file;
 mod ranges;
 mod rotate;
 mod source;

@@ -2,13 +2,14 @@
 //! next start, which writes into the log that the keys change.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use auditchain_log::{Checkpoint, MAX_NOTE_BYTES, Note, SignerKey, VerifierKey};
 
 use crate::error::CliError;
+use crate::private_file::{random, write_private};
 
 /// As auditchaind names them.
 const FILES: [&str; 2] = ["log-p256.pem", "log-ed25519.pem"];
@@ -46,15 +47,7 @@ pub(crate) fn make_next_keys(data: &Path) -> Result<Vec<VerifierKey>, CliError> 
     let keys = [p256, SignerKey::ed25519(&origin, &random()?).map_err(bad)?];
     for (file, key) in FILES.iter().zip(&keys) {
         let path = temporary.join(file);
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(CliError::writing(&path))?;
-        file.write_all(key.to_pem().map_err(bad)?.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(CliError::writing(&path))?;
+        write_private(&path, &key.to_pem().map_err(bad)?)?;
     }
     sync(&temporary)?;
     fs::rename(&temporary, &next).map_err(CliError::writing(&next))?;
@@ -76,13 +69,6 @@ fn origin(data: &Path) -> Result<String, CliError> {
     let note = Note::parse(&bytes).map_err(|error| none(error.to_string()))?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(|error| none(error.to_string()))?;
     Ok(checkpoint.origin)
-}
-
-fn random() -> Result<[u8; 32], CliError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| CliError::Usage(format!("no random bytes from the system: {error}")))?;
-    Ok(bytes)
 }
 
 fn sync(dir: &Path) -> Result<(), CliError> {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::batch::Batch;
 use super::breaker::{Breaker, BreakerState};
@@ -16,9 +16,6 @@ use super::state::{StateDir, sync_dir, write_file};
 use super::tell::{Tell, now};
 use crate::error::CliError;
 use crate::limits::SEND_ATTEMPTS_MAX;
-
-/// Pause after an error of the disk, before it is tried again.
-const ERROR_PAUSE: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct Deliverer<'a> {
@@ -247,18 +244,8 @@ impl Deliverer<'_> {
         what: &str,
         mut work: impl FnMut(&mut Self) -> io::Result<T>,
     ) -> Option<T> {
-        loop {
-            match work(self) {
-                Ok(done) => return Some(done),
-                Err(error) => self
-                    .tell
-                    .error(&format!("can't {what}: {error}; trying again")),
-            }
-            if self.shared.is_stopping() {
-                return None;
-            }
-            self.shared.pause(ERROR_PAUSE);
-        }
+        let (shared, tell) = (self.shared, self.tell);
+        shared.until_done(tell, what, || work(self))
     }
 }
 

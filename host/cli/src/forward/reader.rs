@@ -8,7 +8,7 @@ use super::batch::{Batch, Batcher, Packing};
 use super::files::Files;
 use super::follow::{Followed, Follower, LinePlace, Lost};
 use super::quarantine::Quarantine;
-use super::shared::Shared;
+use super::shared::{ERROR_PAUSE, Shared};
 use super::spool;
 use super::state::StateDir;
 use super::tell::Tell;
@@ -17,8 +17,6 @@ use super::tell::Tell;
 const POLL: Duration = Duration::from_millis(100);
 /// How often the directory is looked at for rotated files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Pause after an error of a file or of the disk, before it is tried again.
-const ERROR_PAUSE: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct Reader<'a> {
@@ -200,18 +198,8 @@ impl Reader<'_> {
         what: &str,
         mut work: impl FnMut(&mut Self) -> io::Result<T>,
     ) -> Option<T> {
-        loop {
-            match work(self) {
-                Ok(done) => return Some(done),
-                Err(error) => self
-                    .tell
-                    .error(&format!("can't {what}: {error}; trying again")),
-            }
-            if self.shared.is_stopping() {
-                return None;
-            }
-            self.shared.pause(ERROR_PAUSE);
-        }
+        let (shared, tell) = (self.shared, self.tell);
+        shared.until_done(tell, what, || work(self))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the reading and the sending half share: the spool's index, when to stop, and
 //! what is told of both.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::breaker::BreakerState;
 use super::spool::Spool;
+use super::tell::Tell;
 
+/// Pause after an error of a file or of the disk, before it is tried again.
+pub(super) const ERROR_PAUSE: Duration = Duration::from_secs(2);
 /// How long a wait goes without a look whether to stop.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -83,6 +87,25 @@ impl Shared {
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.changed.notify_all();
+    }
+
+    /// Tries until it works, or until it has to stop. A full disk must not end it.
+    pub(super) fn until_done<T>(
+        &self,
+        tell: Tell,
+        what: &str,
+        mut work: impl FnMut() -> io::Result<T>,
+    ) -> Option<T> {
+        loop {
+            match work() {
+                Ok(done) => return Some(done),
+                Err(error) => tell.error(&format!("can't {what}: {error}; trying again")),
+            }
+            if self.is_stopping() {
+                return None;
+            }
+            self.pause(ERROR_PAUSE);
+        }
     }
 
     pub(super) fn is_stopping(&self) -> bool {

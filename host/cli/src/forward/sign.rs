@@ -1,8 +1,8 @@
 //! The sender's key, and the headers of a signed batch.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use auditchain_log::{KeyError, SenderAlgorithm, SenderKey, batch_message};
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::batch::Batch;
 use crate::error::CliError;
+use crate::private_file::{random, write_private};
 
 /// Bytes of a key file: PEM of under 200 bytes of DER.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
@@ -21,27 +22,15 @@ pub(crate) fn create_sender_key(
     algorithm: SenderAlgorithm,
 ) -> Result<SenderKey, CliError> {
     let key = loop {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|error| {
-            CliError::Usage(format!("no random bytes from the system: {error}"))
-        })?;
         // A random scalar is past the group's order once in 2^32: draw again.
-        if let Ok(key) = SenderKey::from_secret(algorithm, &secret) {
+        if let Ok(key) = SenderKey::from_secret(algorithm, &random()?) {
             break key;
         }
     };
     let pem = key
         .to_pem()
         .map_err(|error| usage(path, &error.to_string()))?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(CliError::writing(path))?;
-    file.write_all(pem.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(CliError::writing(path))?;
+    write_private(path, &pem)?;
     Ok(key)
 }
 

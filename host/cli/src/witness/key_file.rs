@@ -7,34 +7,24 @@
 //! ```
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use auditchain_log::CosignerKey;
 
 use crate::error::CliError;
+use crate::private_file::{random, write_private};
 
 /// Bytes of a key file: a name, and the PEM of 48 bytes of DER.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
 /// Makes a key and writes it, readable by its owner alone; never over another file.
 pub(crate) fn create_key(path: &Path, name: &str) -> Result<CosignerKey, CliError> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|error| CliError::Usage(format!("no random bytes from the system: {error}")))?;
     let bad = |error: auditchain_log::KeyError| CliError::Usage(error.to_string());
-    let key = CosignerKey::from_seed(name, &seed).map_err(bad)?;
+    let key = CosignerKey::from_seed(name, &random()?).map_err(bad)?;
     let text = format!("Name: {name}\n{}", key.to_pem().map_err(bad)?);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(CliError::writing(path))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(CliError::writing(path))?;
+    write_private(path, &text)?;
     Ok(key)
 }
 
